@@ -1,0 +1,27 @@
+"""The address maps of the emulated boards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MemoryMap:
+    """Regions as (name, base, size in bytes). The one called "flash" is read-only and executable, others are RAM."""
+
+    regions: tuple[tuple[str, int, int], ...]
+
+    def flash(self) -> tuple[int, int]:
+        """(base, size in bytes) of the flash."""
+        for name, base, size_bytes in self.regions:
+            if name == "flash":
+                return base, size_bytes
+        raise ValueError(f'a memory map needs a region "flash", got {[name for name, _, _ in self.regions]}')
+
+
+STM32L476 = MemoryMap(
+    (("flash", 0x0800_0000, 1 << 20), ("sram1", 0x2000_0000, 96 << 10), ("sram2", 0x1000_0000, 32 << 10))
+)
+MPS2_AN386 = MemoryMap(
+    (("flash", 0x0000_0000, 4 << 20), ("sram1", 0x2000_0000, 2 << 20), ("sram2", 0x2020_0000, 2 << 20))
+)

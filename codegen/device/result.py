@@ -1,0 +1,41 @@
+"""What a call on an emulated device gives back: counts, or a fault."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class DeviceFault(Exception):
+    """The firmware did what the hardware or its contract forbids: `pc`, the `function` there, the data `address`."""
+
+    def __init__(self, what: str, pc: int, function: str, address: int | None = None) -> None:
+        at = "" if address is None else f" at 0x{address:08x}"
+        super().__init__(f"{what}{at}, pc 0x{pc:08x} in {function}")
+        self.pc, self.function, self.address = pc, function, address
+
+
+@dataclass(frozen=True)
+class StageCount:
+    """What ran from a stage's entry to the next stage's, over all its visits."""
+
+    name: str
+    cycles: int
+    instructions: int
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """One call: r0, totals, counts by stage (in the order asked), cycles by function, deepest stack use
+    (down to the lowest byte written, rounded up to 8).
+
+    Time before the first stage is in the totals only. `unaligned` counts unaligned loads and stores, each of which
+    costs hardware 1 or 2 cycles that are not in `cycles`; it is 0 unless the device is strict.
+    """
+
+    value: int
+    cycles: int
+    instructions: int
+    stages: tuple[StageCount, ...]
+    functions: dict[str, int]
+    stack_bytes: int
+    unaligned: int = 0

@@ -1,0 +1,205 @@
+"""Program -> the text of a C project. Pure: returns {path: text} and touches no file.
+
+The project is whole: network (arenas, one function a stage), weights, the kernels it calls, the board's port, a main that
+shows its use, and a Makefile for zig and arm-none-eabi-gcc.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from codegen.names import arena_symbol, stage_symbols, unique_identifiers
+from dse.kernel import Kernel, kernels_root
+from dse.program import Affine, Call, Constant, Loop, Node, Pointer, Program
+from dse.target import Target
+
+C_TYPES = {"s8": "int8_t", "u8": "uint8_t", "s32": "int32_t"}
+VALUES_A_LINE = {"s8": 24, "u8": 24, "s32": 10}
+
+
+@dataclass(frozen=True)
+class IoScale:
+    """How real numbers relate to the int8 input and output: `real = scale * (integer - zero)`."""
+
+    input_scale: float
+    input_zero: int
+    output_scale: float
+    output_zero: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An input and the output it must give, embedded in the project's main; both int8, flat."""
+
+    input: bytes
+    output: bytes
+
+
+def emit(
+    program: Program, target: Target, kernels: Mapping[str, Kernel], scale: IoScale, sample: Sample
+) -> dict[str, str]:
+    """Every file of the project by its relative path."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    used = {call.kernel: kernels[call.kernel] for call in program.calls()}
+    sources = sorted({kernel.source for kernel in used.values()})
+    context = _context(program, target, scale, sample)
+    copied = _copied_files(sources, target)
+    context["sources"] = sorted(["network.c", "weights.c", "main.c", *(p for p in copied if p.endswith((".c", ".S")))])
+    context["linker_script"] = f"port/{target.port}/link.ld"
+    files = {
+        f"src/{name}": environment.get_template(f"{name}.j2").render(context)
+        for name in ("network.h", "network.c", "weights.h", "weights.c", "main.c")
+    }
+    files["Makefile"] = environment.get_template("Makefile.j2").render(context)
+    files |= {f"src/{path}": text for path, text in copied.items()}
+    return dict(sorted(files.items()))
+
+
+def _context(program: Program, target: Target, scale: IoScale, sample: Sample) -> dict[str, object]:
+    names = _Names(program)
+    symbols = stage_symbols([stage.name for stage in program.stages])
+    arenas = program.arena_bytes()
+    return {
+        "model": program.model,
+        "form": program.form,
+        "target": target.name,
+        "isa": target.isa,
+        "digest": program.schedule_digest,
+        "arenas": [(arena_symbol(r), r, arenas[r]) for r in sorted(arenas)],
+        "arena_bytes": sum(arenas.values()),
+        "weight_bytes": program.weight_bytes(),
+        "input": names.pointer(program.input),
+        "output": names.pointer(program.output),
+        "input_bytes": program.input_bytes,
+        "output_bytes": program.output_bytes,
+        "scale": scale,
+        "stages": [
+            (symbol, ", ".join(stage.ops), "\n".join(_body(stage.body, names, 1)))
+            for symbol, stage in zip(symbols, program.stages, strict=True)
+        ],
+        "constants": [_constant(c, names.constants[c.name]) for c in program.constants],
+        "sample_input": _values(sample.input, "s8"),
+        "sample_output": _values(sample.output, "s8"),
+    }
+
+
+def _constant(constant: Constant, symbol: str) -> tuple[str, str, int, str]:
+    count = constant.size_bytes // {"s8": 1, "u8": 1, "s32": 4}[constant.dtype]
+    return C_TYPES[constant.dtype], symbol, count, _values(constant.data, constant.dtype)
+
+
+def _values(data: bytes, dtype: str) -> str:
+    code = {"s8": "b", "u8": "B", "s32": "i"}[dtype]
+    numbers = [value for (value,) in struct.iter_unpack(f"<{code}", data)]
+    texts = ["(-2147483647 - 1)" if value == -(2**31) else str(value) for value in numbers]
+    width = VALUES_A_LINE[dtype]
+    return ",\n".join("    " + ", ".join(texts[i : i + width]) for i in range(0, len(texts), width))
+
+
+class _Names:
+    """C expressions for the pointers of one program."""
+
+    def __init__(self, program: Program) -> None:
+        self.buffers = {b.name: b for b in program.buffers}
+        self.constants = unique_identifiers([c.name for c in program.constants], "tlf_const_")
+
+    def pointer(self, pointer: Pointer) -> str:
+        """The address as a C expression."""
+        if pointer.base in self.constants:
+            return f"TLF_AT_CONST({self.constants[pointer.base]}, {_expression(pointer.offset_bytes)})"
+        buffer = self.buffers[pointer.base]
+        offset = pointer.offset_bytes + buffer.offset_bytes
+        return f"TLF_AT({arena_symbol(buffer.region)}, {_expression(offset)})"
+
+
+def _expression(value: Affine) -> str:
+    return str(value)
+
+
+def _body(body: tuple[Node, ...], names: _Names, depth: int) -> list[str]:
+    lines: list[str] = []
+    for node in body:
+        lines += _loop(node, names, depth) if isinstance(node, Loop) else _call(node, names, depth)
+    return lines
+
+
+def _loop(loop: Loop, names: _Names, depth: int) -> list[str]:
+    pad = "    " * depth
+    extent = _expression(loop.extent)
+    lines = [f"{pad}for (int32_t {loop.var} = 0; {loop.var} < {extent}; {loop.var} += {loop.step}) {{"]
+    if f"{loop.var}_n" in _symbols(loop.body):
+        lines.append(f"{pad}    const int32_t {loop.var}_n = TLF_MIN({loop.step}, {extent} - {loop.var});")
+    return [*lines, *_body(loop.body, names, depth + 1), f"{pad}}}"]
+
+
+def _symbols(body: tuple[Node, ...]) -> set[str]:
+    found: set[str] = set()
+    for node in body:
+        if isinstance(node, Loop):
+            found |= {s for s, _ in node.extent.terms} | _symbols(node.body)
+        else:
+            for _, value in node.arguments:
+                term = value.offset_bytes if isinstance(value, Pointer) else value
+                found |= {s for s, _ in term.terms} if term is not None else set()
+    return found
+
+
+def _call(call: Call, names: _Names, depth: int) -> list[str]:
+    pad = "    " * depth
+    fields = [f".{name} = {_argument(value, names)}" for name, value in call.arguments]
+    record = f"tlf_{_family(call.op)}_args"
+    return [
+        f"{pad}tlf_{call.kernel}(&(const {record}){{",
+        *(f"{pad}    {line}" for line in _wrapped(fields)),
+        f"{pad}}});",
+    ]
+
+
+def _family(op: str) -> str:
+    for family in ("linear", "probs", "attend"):
+        if op.startswith(family + "_"):
+            return family
+    return op
+
+
+def _wrapped(fields: list[str]) -> list[str]:
+    lines, line = [], ""
+    for field in fields:
+        if line and len(line) + len(field) > 100:
+            lines.append(line)
+            line = ""
+        line += field + ", "
+    return [text.rstrip() for text in (*lines, line)]
+
+
+def _argument(value: Pointer | Affine | None, names: _Names) -> str:
+    if value is None:
+        return "0"
+    return names.pointer(value) if isinstance(value, Pointer) else _expression(value)
+
+
+def _copied_files(sources: list[str], target: Target) -> dict[str, str]:
+    """Kernel sources, the headers and includes beside them, and the port, by path under src/."""
+    root = kernels_root()
+    wanted = {root / source for source in sources}
+    wanted |= set((root / "include").glob("*.h"))
+    for folder in {path.parent for path in wanted}:
+        wanted |= set(folder.glob("*.inc")) | set(folder.glob("*.h"))
+    for folder in (root / "port", root / "port" / "cortex-m", root / "port" / target.port):
+        wanted |= {path for path in folder.glob("*.*") if path.suffix in (".c", ".h", ".ld", ".S")}
+    files = {}
+    for path in sorted(wanted):
+        relative = path.relative_to(root).as_posix()
+        files[relative if relative.startswith("port/") else f"kernels/{relative}"] = path.read_text(encoding="utf-8")
+    return files

@@ -1,0 +1,1 @@
+"""Analytical prices of a Program on a Target."""

@@ -1,0 +1,59 @@
+"""Measured cycles of single calls -> KernelFit: non-negative least squares on the manifest's features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+
+from cost_models.calibration import KernelFit
+from dse.kernel import Kernel
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Cycles of one call at these integer arguments."""
+
+    sizes: Mapping[str, int]
+    cycles: float
+
+
+def fit_kernel(kernel: Kernel, measured: Sequence[Measurement], code_bytes: int) -> KernelFit:
+    """Cycles per feature. Rows are weighted by 1/cycles, so the fit minimises relative errors."""
+    features = np.array([[term.evaluate(m.sizes) for _, term in kernel.terms] for m in measured], float)
+    cycles = np.array([m.cycles for m in measured])
+    solution, _ = nnls(features / cycles[:, None], np.ones(len(cycles)))
+    errors = np.abs(features @ solution / cycles - 1.0)
+    names = [name for name, _ in kernel.terms]
+    fitted = {name: float(value) for name, value in zip(names, solution, strict=True)}
+    return KernelFit(fitted, code_bytes, float(errors.max()), len(measured))
+
+
+# Shapes to measure, by op family. Small and odd sizes separate the remainder terms; the large ones fix the inner loop.
+# They are not the shapes of any built-in model's layers.
+_MNK = (
+    *((m, n, k) for m in (1, 2, 3, 4, 5, 8, 11) for n, k in ((2, 2), (4, 6), (6, 12), (10, 20), (3, 33), (12, 48))),
+    *((4, n, 16) for n in (2, 5, 8, 9, 22, 40)),
+    *((4, 8, k) for k in (1, 2, 3, 4, 7, 8, 10, 14, 15, 16, 17, 18, 24, 30, 40, 72, 130)),
+    *((m, 6, 18) for m in (6, 7, 9, 10, 12, 15, 24, 37)),
+    (20, 24, 24),
+    (13, 50, 28),
+    (26, 14, 100),
+)
+_MN = tuple((m, n) for m in (1, 2, 3, 5, 9) for n in (4, 10, 16, 31, 48, 96))
+_N = (4, 9, 16, 31, 40, 100, 257, 700)
+
+
+def shapes(op: str) -> tuple[dict[str, int], ...]:
+    """The calibration shapes of an op as m, n, k; even columns where the op's contract asks for them."""
+    if op in ("linear_keys", "linear_values"):
+        return tuple({"m": m, "n": n + n % 2, "k": k} for m, n, k in _MNK)
+    if op.startswith(("linear_", "probs_", "attend_")):
+        return tuple({"m": m, "n": n, "k": k} for m, n, k in _MNK)
+    if op == "pack_keys":
+        return tuple({"m": m, "k": n} for m, n in _MN)
+    if op in ("narrow", "layernorm", "mean"):
+        return tuple({"m": m, "n": n} for m, n in _MN)
+    return tuple({"n": n} for n in _N)

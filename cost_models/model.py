@@ -1,0 +1,119 @@
+"""Program + Target + Calibration -> Cost. Reads the Program only; it never sees a Schedule."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cost_models.calibration import Calibration
+from cost_models.counts import CallCount, call_macs, count_calls, moved_bytes
+from dse.alloc import live_spans
+from dse.cost import Cost, Overrun, StageCost
+from dse.kernel import Kernel
+from dse.program import Node, Program, Stage
+from dse.target import Target
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the person allows; None = all the target has."""
+
+    ram_bytes: int | None = None
+    flash_bytes: int | None = None
+
+
+def evaluate(
+    program: Program,
+    target: Target,
+    calibration: Calibration,
+    kernels: Mapping[str, Kernel],
+    budget: Budget = Budget(),
+    wait_states: int = 0,
+) -> Cost:
+    """The price of a program.
+
+    cycles = Σ stages (stage_cycles + loop_cycles · iterations + Σ calls Σ terms coefficient · feature)
+             + wait_states · flash_cycles_per_byte · bytes read from flash.
+    """
+    moved: Counter[tuple[str, str]] = Counter()
+    stages, peaks = [], _stage_peaks(program)
+    for stage in program.stages:
+        calls, iterations = count_calls(stage)
+        traffic = moved_bytes(program, calls)
+        moved.update(traffic)
+        cycles = calibration.stage_cycles + calibration.loop_cycles * iterations
+        cycles += sum(item.times * call_cycles(item, kernels, calibration) for item in calls)
+        cycles += wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
+        macs = sum(item.times * call_macs(item.call.op, item.sizes) for item in calls)
+        used = tuple(dict.fromkeys(item.call.kernel for item in calls))
+        stages.append(StageCost(stage.name, stage.ops, used, cycles, macs, sum(traffic.values()), peaks[stage.name]))
+    total = sum(stage.cycles for stage in stages)
+    code = calibration.network_code_bytes + sum(
+        calibration.kernels[name].code_bytes for name in {call.kernel for call in program.calls()}
+    )
+    return Cost(
+        cycles=total,
+        energy_joules=target.energy_joules(total),
+        macs=sum(stage.macs for stage in stages),
+        moved_bytes=tuple((region, way, count) for (region, way), count in sorted(moved.items())),
+        peak_bytes=tuple(sorted(program.arena_bytes().items())),
+        weight_bytes=program.weight_bytes(),
+        code_bytes=code,
+        stages=tuple(stages),
+        overruns=_overruns(program, target, budget, program.weight_bytes() + code),
+    )
+
+
+def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:
+    """Cycles of one call: the calibrated coefficients times the manifest's features at these integer arguments."""
+    fit = calibration.kernels[item.call.kernel].cycles
+    return sum(fit[name] * term.evaluate(item.sizes) for name, term in kernels[item.call.kernel].terms)
+
+
+def _overruns(program: Program, target: Target, budget: Budget, flash_bytes: int) -> tuple[Overrun, ...]:
+    arenas = program.arena_bytes()
+    found = [
+        Overrun(region.name, arenas[region.name], region.size_bytes)
+        for region in target.ram()
+        if arenas.get(region.name, 0) > region.size_bytes
+    ]
+    limits = [("ram", sum(arenas.values()), budget.ram_bytes), ("flash", flash_bytes, budget.flash_bytes)]
+    found += [Overrun(name, demand, limit) for name, demand, limit in limits if limit is not None and demand > limit]
+    if flash_bytes > target.flash_bytes():
+        found.append(Overrun("flash", flash_bytes, target.flash_bytes()))
+    return tuple(found)
+
+
+def _leaves(body: tuple[Node, ...]) -> int:
+    return sum(_leaves(node.body) if hasattr(node, "body") else 1 for node in body)
+
+
+def _stage_peaks(program: Program) -> dict[str, int]:
+    """Bytes alive at the fullest moment of each stage."""
+    return {stage.name: max((sum(b.values()) for b in moments), default=0) for stage, moments in _moments(program)}
+
+
+def _moments(program: Program) -> list[tuple[Stage, list[dict[str, int]]]]:
+    spans = live_spans(program.stages, program.input.base, program.output.base)
+    sizes = {b.name: b.size_bytes for b in program.buffers}
+    result, position = [], 0
+    for stage in program.stages:
+        count = _leaves(stage.body)
+        moments = [
+            {name: sizes[name] for name, span in spans.items() if name in sizes and span.first <= leaf <= span.last}
+            for leaf in range(position, position + count)
+        ]
+        result.append((stage, moments))
+        position += count
+    return result
+
+
+def peak_buffers(program: Program) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """(stage, buffers alive with their bytes, largest first) at the moment most bytes are alive."""
+    best: tuple[int, str, dict[str, int]] = (-1, "", {})
+    for stage, moments in _moments(program):
+        for alive in moments:
+            if sum(alive.values()) > best[0]:
+                best = (sum(alive.values()), stage.name, alive)
+    return best[1], tuple(sorted(best[2].items(), key=lambda item: (-item[1], item[0])))

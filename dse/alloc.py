@@ -1,0 +1,132 @@
+"""Placed buffers: the live range of every buffer in a loop tree, then a region and an offset for each.
+
+A buffer belongs to the innermost loop body that holds all its uses; every iteration writes it before reading it. Inside
+that body it is alive from the first to the last child node that touches it (a child that is a loop counts as a whole).
+Written as leaf positions in text order, that is one interval a buffer, so two buffers conflict exactly when their
+intervals meet, and placement is interval packing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from dse.program import Buffer, Call, Node, Pointer, Stage
+from dse.target import Region
+
+ALIGN_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Span:
+    """First and last leaf (call) position, inclusive."""
+
+    first: int
+    last: int
+
+    def meets(self, other: Span) -> bool:
+        """True when both are alive at some leaf."""
+        return self.first <= other.last and other.first <= self.last
+
+
+def live_spans(stages: Sequence[Stage], input_name: str, output_name: str) -> dict[str, Span]:
+    """The live range of every buffer the stages touch; the input lives from the first leaf, the output to the last."""
+    body: tuple[Node, ...] = tuple(node for stage in stages for node in stage.body)
+    spans = _spans(body, 0)
+    end = sum(_leaf_count(node) for node in body) - 1
+    for name, reach in ((input_name, Span(0, 0)), (output_name, Span(end, end))):
+        touched = [reach, *_children_that_touch(name, body)]
+        spans[name] = Span(min(span.first for span in touched), max(span.last for span in touched))
+    return spans
+
+
+def _children_that_touch(name: str, body: tuple[Node, ...]) -> list[Span]:
+    found, position = [], 0
+    for node in body:
+        span = Span(position, position + _leaf_count(node) - 1)
+        if name in _spans((node,), position):
+            found.append(span)
+        position = span.last + 1
+    return found
+
+
+def _spans(body: tuple[Node, ...], start: int) -> dict[str, Span]:
+    touched: dict[str, list[Span]] = {}
+    inside: dict[str, Span] = {}
+    position = start
+    for node in body:
+        span = Span(position, position + _leaf_count(node) - 1)
+        inner = dict.fromkeys(_names(node), span) if isinstance(node, Call) else _spans(node.body, position)
+        inside.update(inner)
+        for name in inner:
+            touched.setdefault(name, []).append(span)
+        position = span.last + 1
+    return {
+        name: inside[name] if len(spans) == 1 else Span(spans[0].first, spans[-1].last)
+        for name, spans in touched.items()
+    }
+
+
+def _leaf_count(node: Node) -> int:
+    return 1 if isinstance(node, Call) else sum(_leaf_count(child) for child in node.body)
+
+
+def _names(call: Call) -> set[str]:
+    return {value.base for _, value in call.arguments if isinstance(value, Pointer)}
+
+
+def place_buffers(
+    buffers: Sequence[Buffer], spans: dict[str, Span], regions: Sequence[Region], preferred: dict[str, str]
+) -> tuple[Buffer, ...]:
+    """The buffers with region and offset. A buffer goes to its preferred region, else to the first that holds it.
+
+    Several orders are tried (by size, by length of life) and the one with the smallest total of arenas is kept; when no
+    region has room, the buffer is put in the first region anyway, whose arena then exceeds it: infeasible is data.
+    """
+    sizes = {b.name: b.size_bytes for b in buffers}
+    orders = (
+        sorted(buffers, key=lambda b: (-sizes[b.name], b.name)),
+        sorted(buffers, key=lambda b: (spans[b.name].first - spans[b.name].last, -sizes[b.name], b.name)),
+        sorted(buffers, key=lambda b: (spans[b.name].first, -sizes[b.name], b.name)),
+    )
+    trials = [_place_in_order(order, spans, regions, preferred) for order in orders]
+    best = min(trials, key=lambda placed: _badness(placed, regions))
+    by_name = {b.name: b for b in best}
+    return tuple(by_name[b.name] for b in buffers)
+
+
+def _badness(placed: Sequence[Buffer], regions: Sequence[Region]) -> tuple[int, int]:
+    over = total = 0
+    for region in regions:
+        peak = max((b.offset_bytes + b.size_bytes for b in placed if b.region == region.name), default=0)
+        over += max(0, peak - region.size_bytes)
+        total += peak
+    return over, total
+
+
+def _place_in_order(
+    order: Sequence[Buffer], spans: dict[str, Span], regions: Sequence[Region], preferred: dict[str, str]
+) -> list[Buffer]:
+    placed: list[Buffer] = []
+    for buffer in order:
+        wish = preferred.get(buffer.name, regions[0].name)
+        candidates = sorted(regions, key=lambda region: region.name != wish)
+        rivals = [b for b in placed if spans[b.name].meets(spans[buffer.name])]
+        offsets = {r.name: _lowest_offset(buffer, [b for b in rivals if b.region == r.name]) for r in candidates}
+        fitting = [r for r in candidates if offsets[r.name] + buffer.size_bytes <= r.size_bytes]
+        region = (fitting or [regions[0]])[0].name
+        placed.append(replace(buffer, region=region, offset_bytes=offsets[region]))
+    return placed
+
+
+def _lowest_offset(buffer: Buffer, rivals: Sequence[Buffer]) -> int:
+    offset = 0
+    for rival in sorted(rivals, key=lambda b: b.offset_bytes):
+        if offset + buffer.size_bytes <= rival.offset_bytes:
+            break
+        offset = max(offset, _aligned(rival.offset_bytes + rival.size_bytes))
+    return offset
+
+
+def _aligned(offset_bytes: int) -> int:
+    return -(-offset_bytes // ALIGN_BYTES) * ALIGN_BYTES

@@ -1,0 +1,202 @@
+"""Micro-benchmarks on the emulated device -> the calibration file of a target.
+
+A benchmark is a Program like any other, with one stage a shape that calls one kernel a few times; it goes through the same
+emitter, compiler and device as a real network, so what is fitted is what will be counted.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from codegen.build import build
+from codegen.device.machine import Device, MemoryMap
+from codegen.emit import IoScale, Sample, emit
+from codegen.names import arena_symbol, stage_symbols
+from cost_models import calibration as calibrations
+from cost_models.calibrate import Measurement, fit_kernel, shapes
+from cost_models.calibration import Calibration, KernelFit
+from dse.alloc import Span, place_buffers
+from dse.kernel import Kernel, kernels_for, load_kernels
+from dse.layout import even, pairs_bytes, pairs_stride_bytes, panels_bytes
+from dse.program import Affine, Buffer, Call, Constant, Loop, Pointer, Program, Stage, affine
+from dse.target import Target
+
+REPEATS = 4
+
+
+def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -> tuple[Path, Table]:
+    """Measure and fit every kernel the target runs; writes the TOML and returns (path, table of fits)."""
+    kernels = load_kernels()
+    wanted = [k for op in dict.fromkeys(k.op for k in kernels.values()) for k in kernels_for(op, target.isa, kernels)]
+    fits: dict[str, KernelFit] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for done, kernel in enumerate(wanted):
+            progress("calibrate", done, len(wanted), kernel.name)
+            measured, code = _measure(kernel, target, kernels, Path(scratch))
+            fits[kernel.name] = fit_kernel(kernel, measured, code)
+        stall = _flash_stall(target, kernels, Path(scratch), fits)
+    toolchain = "zig, emulated device, zero wait states"
+    result = Calibration(target.name, toolchain, 0.0, 0.0, stall, 1024, fits)
+    path = out or calibrations.FOLDER / f"{target.name}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(calibrations.to_toml(result), encoding="utf-8")
+    partial.replace(path)
+    return path, _table(result)
+
+
+def _table(result: Calibration) -> Table:
+    table = Table("kernel", "shapes", "worst error", "code B", title=f"Calibration of {result.target}")
+    for name, fit in result.kernels.items():
+        table.add_row(name, str(fit.shapes), f"{100 * fit.worst_error:.2f} %", str(fit.code_bytes))
+    return table
+
+
+def _measure(
+    kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder: Path, wait_states: int = 0
+) -> tuple[list[Measurement], int]:
+    """Cycles a call at every calibration shape, and the kernel's code bytes."""
+    calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel.op))]
+    program = bench_program(calls, target)
+    elf = _build(program, target, kernels, folder)
+    device = Device(elf, target.cpu, MemoryMap(tuple((r.name, r.base, r.size_bytes) for r in target.regions)), wait_states)
+    device.boot()
+    _fill(device, program)
+    symbols = stage_symbols([stage.name for stage in program.stages])
+    run = device.call("tlf_network_run", stages=symbols)
+    sizes = [{k: v.const for k, v in call.arguments if isinstance(v, Affine)} for call, _ in calls]
+    measured = [Measurement(z, c.cycles / REPEATS) for z, c in zip(sizes, run.stages, strict=True)]
+    return measured, device.code_bytes(kernel.symbol)
+
+
+def bench_call(kernel: Kernel, index: int, sizes: Mapping[str, int]) -> tuple[Call, tuple[Buffer | Constant, ...]]:
+    """One call of a kernel at these sizes with dense operands, and the buffers and constants it needs."""
+    m, n, k = (sizes.get(key, 1) for key in "mnk")
+    operands, integers = _operands(kernel.op, m, n, k), _integers(kernel.op, m, n, k)
+    scratch = kernel.scratch.evaluate({**integers, **sizes})
+    items: list[Buffer | Constant] = []
+    arguments: list[tuple[str, Pointer | Affine | None]] = []
+    for field, (size, constant) in (operands | ({"scratch": (scratch, "")} if scratch else {})).items():
+        name = f"{field}{index}"
+        if constant:
+            items.append(Constant(name, constant, _data(size, constant, field, index)))
+        else:
+            items.append(Buffer(name, size, "activation", "s8"))
+        arguments.append((field, Pointer(name)))
+    arguments += [(field, affine(value)) for field, value in {**sizes, **integers}.items()]
+    return Call(kernel.name, kernel.op, f"shape{index}", tuple(arguments)), tuple(items)
+
+
+def _data(size: int, dtype: str, field: str, index: int) -> bytes:
+    rng = np.random.default_rng(index)
+    if dtype == "s32":
+        return rng.integers(1, 200, size // 4).astype("<i4").tobytes()
+    if field == "table" and dtype == "u8":
+        return np.round(255 * np.exp(-np.arange(256) * 12 / 255)).astype(np.uint8).tobytes()
+    return rng.integers(-127, 128, size).astype(np.int8).tobytes()
+
+
+def _operands(op: str, m: int, n: int, k: int) -> dict[str, tuple[int, str]]:
+    """field -> (bytes, dtype when it is a constant in flash)."""
+    if op.startswith("linear_"):
+        y = {"rows": m * n, "keys": pairs_bytes(m, n), "values": pairs_bytes(n, m), "add": 4 * m * n}[op[7:]]
+        return {"x": (m * k, ""), "w": (pairs_bytes(n, k), "s8"), "channel": (8 * n, "s32"), "y": (y, "")}
+    if op.startswith("probs_"):
+        e = panels_bytes(m, n) if op.endswith("panels") else m * n
+        flash = {"mult": (4, "s32"), "table": (256, "u8")}
+        return {"q": (m * k, ""), "keys": (pairs_bytes(n, k), ""), **flash, "e": (e, ""), "sum": (4 * m, "")}
+    if op.startswith("attend_"):
+        e = panels_bytes(m, k) if op.endswith("panels") else m * k
+        y = (4 if "add" in op else 1) * m * n
+        ram = {"e": (e, ""), "values": (pairs_bytes(n, k), ""), "sum": (4 * m, ""), "y": (y, "")}
+        return ram | {"scale": (4, "s32")}
+    if op in ("narrow", "layernorm"):
+        return {"x": ((4 if op == "narrow" else 1) * m * n, ""), "channel": (8 * n, "s32"), "y": (m * n, "")}
+    if op == "lut":
+        return {"x": (n, ""), "table": (256, "s8"), "y": (n, "")}
+    simple = {
+        "zero": {"y": 4 * n},
+        "pack_keys": {"x": m * k, "y": pairs_bytes(m, k)},
+        "add": {"a": n, "b": n, "y": n},
+        "mean": {"x": m * n, "y": n},
+    }
+    return {field: (size, "") for field, size in simple[op].items()}
+
+
+def _integers(op: str, m: int, n: int, k: int) -> dict[str, int]:
+    """Strides and arithmetic constants that are legal for every operand value."""
+    if op.startswith("linear_"):
+        y = {"rows": n, "keys": pairs_stride_bytes(n), "values": pairs_stride_bytes(m), "add": 4 * n}[op[7:]]
+        strides = {"x_stride": k, "w_stride": pairs_stride_bytes(k), "y_stride": y}
+        return strides | {"round": 128, "preshift": 0, "shift": 8}
+    if op.startswith("probs_"):
+        return {"q_stride": k, "keys_stride": pairs_stride_bytes(k), "e_stride": n, "round": 8, "shift": 8}
+    if op.startswith("attend_"):
+        y = (4 if "add" in op else 1) * n
+        strides = {"e_stride": k, "values_stride": pairs_stride_bytes(k), "y_stride": y}
+        return strides | {"round": 128, "preshift": 4, "shift": 8}
+    return {
+        "narrow": {"x_stride": 4 * n, "y_stride": n, "round": 128, "preshift": 0, "shift": 8},
+        "layernorm": {"x_stride": n, "y_stride": n, "epsilon": 1, "guard": 2, "shift": 8},
+        "pack_keys": {"x_stride": k, "y_stride": pairs_stride_bytes(k)},
+        "add": {"mult_a": 100, "mult_b": 90, "round": 128, "shift": 8},
+        "mean": {"x_stride": n, "mult": 10, "round": 128, "shift": 8},
+    }.get(op, {})
+
+
+def bench_program(calls: list[tuple[Call, tuple[Buffer | Constant, ...]]], target: Target) -> Program:
+    """One stage a call, every call repeated; the buffers of all stages share the arena."""
+    stages = [Stage(call.source, (call.source,), (Loop("i", affine(REPEATS), 1, (call,)),)) for call, _ in calls]
+    buffers = [item for _, items in calls for item in items if isinstance(item, Buffer)]
+    io = [Buffer("input", 4, "input", "s8"), Buffer("output", 4, "output", "s8")]
+    spans = {b.name: Span(0, len(calls)) for b in io}
+    for position, (_, items) in enumerate(calls):
+        spans |= {item.name: Span(position, position) for item in items}
+    placed = place_buffers([*io, *buffers], spans, target.ram(), {})
+    constants = tuple(item for _, items in calls for item in items if isinstance(item, Constant))
+    ends = {"input": Pointer("input"), "output": Pointer("output"), "input_bytes": 4, "output_bytes": 4}
+    return Program("bench", "none", target.name, "bench", **ends, buffers=placed, constants=constants, stages=tuple(stages))
+
+
+def _build(program: Program, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> Path:
+    files = emit(program, target, kernels, IoScale(1.0, 0, 1.0, 0), Sample(bytes(4), bytes(4)))
+    source = folder / "bench"
+    for name, text in files.items():
+        path = source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    used = [source / "src" / name for name in files_to_compile(files)]
+    include = [source / "src", source / "src" / "kernels" / "include", source / "src" / "port"]
+    script = source / "src" / "port" / target.port / "link.ld"
+    return build(used, include, folder / "bench.elf", target.isa, "auto", script).elf
+
+
+def files_to_compile(files: Mapping[str, str]) -> list[str]:
+    """The translation units of an emitted project, relative to its src/."""
+    return [name.removeprefix("src/") for name in files if name.startswith("src/") and name.endswith((".c", ".S"))]
+
+
+def _fill(device: Device, program: Program) -> None:
+    """Random bytes in every arena: cycles that depend on data then see typical data."""
+    rng = np.random.default_rng(0)
+    for region, size in program.arena_bytes().items():
+        device.write(device.symbol(arena_symbol(region)).address, rng.integers(1, 100, size).astype(np.uint8).tobytes())
+
+
+def _flash_stall(
+    target: Target, kernels: Mapping[str, Kernel], folder: Path, fits: Mapping[str, KernelFit]
+) -> float:
+    """Stall cycles a flash byte and wait state: linear kernels measured with and without wait states."""
+    if target.max_wait_states == 0:
+        return 0.0
+    (kernel, *_) = sorted(kernels_for("linear_rows", target.isa, kernels), key=lambda k: k.isa == "any")
+    still, _ = _measure(kernel, target, kernels, folder)
+    slow, _ = _measure(kernel, target, kernels, folder, target.max_wait_states)
+    flash = [even(m.sizes["n"]) * even(m.sizes["k"]) + 8 * m.sizes["n"] for m in still]
+    extra = sum(b.cycles - a.cycles for a, b in zip(still, slow, strict=True))
+    return max(0.0, extra / target.max_wait_states / sum(flash))

@@ -1,0 +1,75 @@
+"""The commands that list what is built in, run studies and calibrate."""
+
+from __future__ import annotations
+
+
+from rich.table import Table
+
+from cost_models.calibration import load_calibration
+from dse import calibrate as calibration_runs
+from dse import studies
+from dse.commands import Answer, Options
+from dse.kernel import kernels_for, load_kernels
+from dse.load import describe_models
+from dse.target import load_target, target_names
+
+
+def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def models(options: Options) -> Answer:
+    """The built-in models."""
+    rows = describe_models()
+    table = _table("Built-in models", ("model", "s", "e", "p", "h", "f", "layers", "what"), [tuple(r) for r in rows])
+    keys = ("name", "s", "e", "p", "h", "f", "layers", "description")
+    return Answer([dict(zip(keys, row, strict=True)) for row in rows], (table,))
+
+
+def targets(options: Options) -> Answer:
+    """The built-in targets."""
+    boards = [load_target(name) for name in target_names()]
+    rows = [
+        (t.name, t.isa, f"{t.clock_hz / 1e6:g} MHz", ", ".join(f"{r.name} {r.size_bytes // 1024}K" for r in t.regions))
+        for t in boards
+    ]
+    data = [{"name": t.name, "isa": t.isa, "clock_hz": t.clock_hz, "description": t.description} for t in boards]
+    return Answer(data, (_table("Built-in targets", ("target", "isa", "clock", "memories"), rows),))
+
+
+def kernels(options: Options) -> Answer:
+    """The kernel variants a target can run, with their calibrated terms."""
+    target, all_kernels = load_target(options.target), load_kernels()
+    fits = load_calibration(target.name).kernels
+    rows = []
+    for op in dict.fromkeys(kernel.op for kernel in all_kernels.values()):
+        for kernel in kernels_for(op, target.isa, all_kernels):
+            fit = fits.get(kernel.name)
+            terms = ", ".join(f"{k} {v:.2f}" for k, v in fit.cycles.items() if v) if fit else "not calibrated"
+            size = str(fit.code_bytes) if fit else "–"
+            rows.append((kernel.name, kernel.isa, kernel.scratch.text, size, terms))
+    table = _table(f"Kernels on {target.name}", ("kernel", "isa", "scratch B", "code B", "cycles a term"), rows)
+    keys = ("name", "isa", "scratch", "code_bytes", "cycles")
+    return Answer([dict(zip(keys, row, strict=True)) for row in rows], (table,))
+
+
+def study(options: Options) -> Answer:
+    """List the studies, or run one and write its CSV and result table."""
+    if options.action == "list":
+        rows = studies.describe_studies()
+        return Answer(dict(rows), (_table("Studies", ("study", "what"), rows),))
+    written = studies.run_study(options.name, options.out, options.progress)
+    return Answer([str(path) for path in written], tuple(f"wrote {path}" for path in written))
+
+
+def calibrate(options: Options) -> Answer:
+    """Fit the cost terms of every kernel on the emulated device and write the calibration file."""
+    path, table = calibration_runs.calibrate(load_target(options.target), options.out, options.progress)
+    return Answer({"written": str(path)}, (table, f"wrote {path}"))
+
+

@@ -1,0 +1,184 @@
+"""The command line: options in, tables or JSON out. Every wrong input is one message on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from dse import __version__, catalog, commands
+from dse.commands import Options
+
+OUT = Console(width=None if sys.stdout.isatty() else 150)
+ERR = Console(stderr=True)
+SIZES = {"": 1, "K": 1024, "M": 1024 * 1024}
+
+
+class Bytes(click.ParamType):
+    """`65536`, `64K` or `1M` -> bytes."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The size in bytes; a usage error (exit 2) otherwise."""
+        text = str(value).upper().removesuffix("B").removesuffix("I")
+        unit = text[-1:] if text[-1:] in ("K", "M") else ""
+        digits = text.removesuffix(unit) if unit else text
+        if not digits.isdigit() or not 0 < int(digits) * SIZES[unit] <= 2**32:
+            self.fail(f"{value!r} is not a size; write for example 65536, 64K or 1M", param, ctx)
+        return int(digits) * SIZES[unit]
+
+
+class ByteList(click.ParamType):
+    """`16K,32K,64K` -> a tuple of bytes."""
+
+    name = "bytes,bytes,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The sizes; a usage error (exit 2) otherwise."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(Bytes().convert(part, param, ctx) for part in str(value).split(","))
+
+
+def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def wrap(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return wrap
+
+
+MODEL = _options(
+    click.argument("model", required=False),
+    click.option("--target", default="stm32l476", show_default=True, help="Built-in name or path of a .toml file."),
+    click.option("--scope", type=click.Choice(["mhsa", "block", "encoder"]), help="Part of a built-in model."),
+    click.option("--form", type=click.Choice(["none", "qk", "vo", "qkvo"]), help="Pin the fused-weight form."),
+    click.option("--calib", type=click.Path(path_type=Path), help="Calibration samples (.npz) of an fp32 .onnx."),
+    click.option("--labels", type=click.Path(path_type=Path), help="Test samples x and labels y (.npz) for accuracy."),
+    click.option("--max-sqnr-loss", default=1.0, show_default=True, help="dB a fused form may lose against unfused."),
+    click.option("--s", type=int, help="Weightless use: tokens."),
+    click.option("--e", type=int, help="Weightless use: embedding."),
+    click.option("--p", type=int, help="Weightless use: head dimension."),
+    click.option("--h", type=int, help="Weightless use: heads."),
+    click.option("--f", type=int, help="Weightless use: hidden size of the feed-forward pair (default 4·e)."),
+    click.option("--layers", type=int, help="Weightless use: encoder blocks (default 1)."),
+)
+BUDGET = _options(
+    click.option("--ram", type=Bytes(), help="Most bytes the arenas may take, all RAM regions together."),
+    click.option("--flash", type=Bytes(), help="Most bytes of weights and code."),
+)
+SEARCH = _options(
+    click.option(
+        "--objective", default="latency", show_default=True, help="latency, memory, energy, flash; several: a,b."
+    ),
+    click.option("--trials", default=300, show_default=True, type=click.IntRange(1, 1_000_000)),
+    click.option("--seed", default=0, show_default=True, type=int),
+    click.option("--wait-states", default=None, type=int, help="Flash wait states priced and executed (default 0)."),
+    click.option("--exhaustive", is_flag=True, help="Price the whole space instead of searching."),
+)
+OUTPUT = _options(
+    click.option("--schedule", type=click.Path(path_type=Path), help="A schedule .toml instead of a search."),
+    click.option("--out", type=click.Path(path_type=Path), help="Run folder (default runs/<model>-<target>)."),
+    click.option("--toolchain", type=click.Choice(["auto", "zig", "gcc"]), default="auto", show_default=True),
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+
+
+@click.group(context_settings={"help_option_names": ["--help", "-?"]})
+@click.version_option(__version__, prog_name="dse")
+def cli() -> None:
+    """Tileformer: search, price, emit and prove schedules of encoder Tiny Transformers on microcontrollers."""
+
+
+def _command(name: str, *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def register(function: Callable[[Options], commands.Answer]) -> Any:
+        def run(**values: Any) -> None:
+            as_json = values.pop("as_json", False)
+            with _Bars(silent=as_json) as bars:
+                answer = function(Options(progress=bars.update, **values))
+            if as_json:
+                click.echo(json.dumps(answer.data, indent=2))
+            else:
+                for part in answer.shown:
+                    OUT.print(part)
+            sys.exit(answer.exit_code)
+
+        run.__doc__ = function.__doc__
+        return cli.command(name)(_options(*options, JSON)(run))
+
+    return register
+
+
+class _Bars:
+    """Progress bars on stderr, one a label; nothing when silent or not a terminal."""
+
+    def __init__(self, silent: bool) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=ERR, disable=silent or not sys.stderr.isatty(), transient=True)
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> _Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def update(self, label: str, done: int, total: int, note: str = "") -> None:
+        """Move the bar of `label`."""
+        if label not in self._tasks:
+            self._tasks[label] = self._progress.add_task(label, total=total)
+        self._progress.update(self._tasks[label], completed=done, total=total, description=f"{label} {note}")
+
+
+_command("deploy", MODEL, BUDGET, SEARCH, OUTPUT)(commands.deploy)
+_command("search", MODEL, BUDGET, SEARCH)(commands.find)
+_command("export", MODEL, BUDGET, SEARCH, OUTPUT)(commands.export)
+_command(
+    "run",
+    click.argument("folder", type=click.Path(path_type=Path)),
+    click.option("--wait-states", default=None, type=int, help="Flash wait states of the device (default 0)."),
+)(commands.run)
+_command(
+    "whatif",
+    MODEL,
+    click.option("--ram", "budgets", type=ByteList(), default="8K,16K,32K,64K,96K,124K", show_default=True),
+    SEARCH,
+)(commands.whatif)
+_command(
+    "study",
+    click.argument("action", type=click.Choice(["list", "run"])),
+    click.argument("name", required=False),
+    click.option("--out", type=click.Path(path_type=Path), help="Folder of the results (default studies/results)."),
+)(catalog.study)
+_command(
+    "calibrate",
+    click.argument("target"),
+    click.option("--out", type=click.Path(path_type=Path), help="File to write (default the committed one)."),
+)(catalog.calibrate)
+_command("models")(catalog.models)
+_command("targets")(catalog.targets)
+_command("kernels", click.option("--target", default="stm32l476", show_default=True))(catalog.kernels)
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one message and exit code 2."""
+    try:
+        cli(standalone_mode=True)
+    except (ValueError, FileNotFoundError) as error:
+        ERR.print(f"[bold red]error:[/] {_plain(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")

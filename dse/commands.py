@@ -1,0 +1,271 @@
+"""What each command does: Options -> Answer (data for --json, renderables for people). No printing here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cost_models.model import Budget, peak_buffers
+from dse import execute, figures, pipeline, report
+from dse.pareto import OBJECTIVES, Point
+from dse.pipeline import Prepared
+from dse.program import Program, print_program
+from dse.schedule import read_schedule
+from dse.search import Found
+from dse.target import load_target
+from dse.whatif import answer_budgets
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command says."""
+
+    data: Any
+    shown: tuple[Any, ...] = ()
+    exit_code: int = 0
+
+
+def _silent(label: str, done: int, total: int, note: str = "") -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Options:
+    """Every option of every command; a command reads those it declares."""
+
+    model: str | None = None
+    target: str = "stm32l476"
+    scope: str | None = None
+    form: str | None = None
+    calib: Path | None = None
+    labels: Path | None = None
+    max_sqnr_loss: float = 1.0
+    s: int | None = None
+    e: int | None = None
+    p: int | None = None
+    h: int | None = None
+    f: int | None = None
+    layers: int | None = None
+    ram: int | None = None
+    flash: int | None = None
+    budgets: tuple[int, ...] = ()
+    objective: str = "latency"
+    trials: int = 300
+    seed: int = 0
+    wait_states: int | None = None
+    exhaustive: bool = False
+    schedule: Path | None = None
+    out: Path | None = None
+    toolchain: str = "auto"
+    folder: Path = Path()
+    action: str = "list"
+    name: str | None = None
+    progress: Callable[..., None] = field(default=_silent)
+
+    def objectives(self) -> tuple[str, ...]:
+        """The objectives asked for; ValueError for an unknown one."""
+        names = tuple(part.strip() for part in self.objective.split(","))
+        for name in names:
+            if name not in OBJECTIVES:
+                raise ValueError(f"--objective {name!r} is unknown; allowed: {', '.join(OBJECTIVES)}, or several: a,b")
+        return names
+
+    def budget(self) -> Budget:
+        """The budgets asked for."""
+        return Budget(self.ram, self.flash)
+
+
+def _prepare(options: Options) -> Prepared:
+    options.progress("load and quantise", 0, 1)
+    sizes = {key: getattr(options, key) for key in ("s", "e", "p", "h", "f", "layers")}
+    prepared = pipeline.prepare(
+        options.model,
+        options.target,
+        scope=options.scope,
+        form=options.form,
+        calib=options.calib,
+        labels=options.labels,
+        hyper={key: value for key, value in sizes.items() if value is not None},
+        max_sqnr_loss_db=options.max_sqnr_loss,
+    )
+    options.progress("load and quantise", 1, 1)
+    return prepared
+
+
+def _wait_states(options: Options, prepared: Prepared) -> int:
+    most = prepared.target.max_wait_states
+    asked = prepared.target.wait_states if options.wait_states is None else options.wait_states
+    if not 0 <= asked <= most:
+        raise ValueError(f"--wait-states {asked}: {prepared.target.name} takes 0..{most}")
+    return asked
+
+
+def _search(options: Options, prepared: Prepared, budget: Budget) -> Found:
+    def bar(done: int, total: int, best: float) -> None:
+        options.progress("search", done, total, f"best {best:,.4g}")
+
+    return pipeline.find(
+        prepared,
+        options.objectives(),
+        budget,
+        options.trials,
+        options.seed,
+        _wait_states(options, prepared),
+        bar,
+        options.exhaustive,
+    )
+
+
+def _choose(options: Options, prepared: Prepared) -> tuple[Point, tuple[Point, ...]]:
+    """The schedule to emit (given by hand, or the best found) and the front around it; a Point that may not fit."""
+    if options.schedule is not None:
+        schedule = read_schedule(options.schedule)
+        point = pipeline.point_of(prepared, schedule, options.budget(), _wait_states(options, prepared))
+        return point, (point,)
+    found = _search(options, prepared, options.budget())
+    return found.best or found.nearest, found.front
+
+
+def _overrun(options: Options, prepared: Prepared, point: Point) -> Answer:
+    stage, alive = peak_buffers(prepared.program(point.schedule))
+    lines = report.overrun_lines(
+        prepared.loaded.model.name, point.cost.overruns, point, stage, alive, options.form is not None
+    )
+    overruns = [
+        {"region": o.region, "demand_bytes": o.demand_bytes, "capacity_bytes": o.capacity_bytes}
+        for o in point.cost.overruns
+    ]
+    data = {"fits": False, "overruns": overruns, "alive": dict(alive), "schedule": report.describe(point.schedule)}
+    return Answer(data, tuple(lines), exit_code=2)
+
+
+def find(options: Options) -> Answer:
+    """Search the schedule space and show the Pareto front."""
+    prepared = _prepare(options)
+    found = _search(options, prepared, options.budget())
+    if found.best is None:
+        return _overrun(options, prepared, found.nearest)
+    rows = [_point_data(point) for point in found.front]
+    title = f"{prepared.loaded.model.name} on {prepared.target.name}: front over {', '.join(options.objectives())}"
+    note = (
+        f"{found.priced} schedules priced of a space of {prepared.space.size} points; baseline (portable kernels, "
+        f"layer by layer) {report.count(found.baseline.cost.cycles)} cycles, {found.baseline.cost.arena_bytes} B"
+    )
+    return Answer({"front": rows, "priced": found.priced}, (report.front_table(found.front, title), note))
+
+
+def _point_data(point: Point) -> dict[str, Any]:
+    cost = point.cost
+    return {
+        "cycles": round(cost.cycles),
+        "arena_bytes": cost.arena_bytes,
+        "flash_bytes": cost.flash_bytes,
+        "energy_uj": round(1e6 * cost.energy_joules, 3),
+        "schedule": report.describe(point.schedule),
+        "toml": point.schedule.to_toml(),
+    }
+
+
+def _run_folder(options: Options, prepared: Prepared) -> Path:
+    return options.out or Path("runs") / f"{prepared.loaded.model.name}-{prepared.target.name}".replace("/", "_")
+
+
+def _check_writable(folder: Path) -> None:
+    pipeline.write_tree(folder, {})
+
+
+def export(options: Options) -> Answer:
+    """Emit the best (or the given) schedule as a C project."""
+    prepared = _prepare(options)
+    folder = _run_folder(options, prepared)
+    _check_writable(folder)
+    point, _ = _choose(options, prepared)
+    if not point.cost.fits:
+        return _overrun(options, prepared, point)
+    files = _exported(prepared, point, prepared.program(point.schedule))
+    pipeline.write_tree(folder, files)
+    return Answer({"folder": str(folder), "files": sorted(files)}, (f"{len(files)} files written to {folder}",))
+
+
+def _exported(prepared: Prepared, point: Point, program: Program) -> dict[str, str | bytes]:
+    predicted = figures.predicted(point.cost, prepared.target, prepared.loaded.model.name)
+    project = pipeline.project_files(prepared, program)
+    sources = {name if name.startswith("src/") else f"src/{name}": text for name, text in project.items()}
+    return {
+        **sources,
+        "schedule.toml": point.schedule.to_toml(),
+        "program.txt": print_program(program),
+        "cost.json": json.dumps(predicted, indent=2) + "\n",
+        "samples.npz": pipeline.sample_file(prepared, program.form),
+    }
+
+
+def deploy(options: Options) -> Answer:
+    """Search, emit, build, run on the emulated device, and compare with the prediction."""
+    prepared = _prepare(options)
+    folder = _run_folder(options, prepared)
+    _check_writable(folder)
+    point, front = _choose(options, prepared)
+    if not point.cost.fits:
+        return _overrun(options, prepared, point)
+    program = prepared.program(point.schedule)
+    files = _exported(prepared, point, program)
+    pipeline.write_tree(folder, files)
+    options.progress("build", 0, 1)
+    toolchain = execute.build_firmware(folder, prepared.target, options.toolchain)
+    options.progress("build", 1, 1)
+    predicted = json.loads(str(files["cost.json"]))
+    options.progress("execute", 0, 1)
+    result, _ = execute.execute_folder(folder, _wait_states(options, prepared), toolchain)
+    options.progress("execute", 1, 1)
+    scores = pipeline.accuracy(prepared, program.form, result.outputs)
+    outcome = figures.executed(result, predicted, prepared.target, scores)
+    page = report.html_page(f"{program.model} on {program.target}", predicted, outcome, front)
+    pipeline.write_tree(folder, {"run.json": json.dumps(outcome, indent=2) + "\n", "report.html": page})
+    forms = [{"form": f.form, "sqnr_db": f.sqnr_db, "admitted": f.admitted} for f in prepared.forms]
+    shown = (
+        report.stage_table(predicted, outcome),
+        report.totals_table(predicted, outcome, forms),
+        f"schedule: {report.describe(point.schedule)}",
+        f"device: {outcome['device']}; toolchain: {outcome['toolchain']}; everything is in {folder}",
+    )
+    data = {"predicted": predicted, "executed": outcome, "schedule": point.schedule.to_toml(), "forms": forms}
+    return Answer(data | {"folder": str(folder)}, shown, exit_code=0 if outcome["bit_exact"] else 1)
+
+
+def run(options: Options) -> Answer:
+    """Run the firmware of a run folder again on the emulated device."""
+    outcome, prediction = execute.execute_folder(options.folder, options.wait_states)
+    target = load_target(prediction["target"])
+    data = figures.executed(outcome, prediction, target, {})
+    shown = (report.stage_table(prediction, data), report.totals_table(prediction, data, ()))
+    return Answer({"executed": data}, shown, exit_code=0 if outcome.bit_exact else 1)
+
+
+def whatif(options: Options) -> Answer:
+    """Latency and peak memory for a list of RAM budgets."""
+    prepared = _prepare(options)
+    smallest = _search(_with_objective(options, "memory"), prepared, Budget())
+    floor = smallest.best
+
+    def find_best(ram_bytes: int) -> list[Point]:
+        found = _search(_with_objective(options, "latency"), prepared, Budget(ram_bytes=ram_bytes))
+        return [*found.front, *([floor] if floor and floor.cost.arena_bytes <= ram_bytes else [])]
+
+    answers = answer_budgets(options.budgets, find_best)
+    rows = [
+        {"ram_bytes": a.ram_bytes, **(_point_data(a.point) if a.point else {"cycles": None, "arena_bytes": None})}
+        for a in answers
+    ]
+    table = report.budget_table(rows, prepared.target.clock_hz, f"{prepared.loaded.model.name}: what if RAM were …")
+    least = report.count(floor.cost.arena_bytes if floor else None)
+    return Answer({"answers": rows}, (table, f"smallest arena found: {least} B"))
+
+
+def _with_objective(options: Options, objective: str) -> Options:
+    return replace(options, objective=objective)
+
+

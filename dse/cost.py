@@ -1,0 +1,62 @@
+"""The price of a Program: types only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Overrun:
+    """A memory the program does not fit: infeasible is data."""
+
+    region: str
+    demand_bytes: int
+    capacity_bytes: int
+
+    @property
+    def excess_bytes(self) -> int:
+        """How many bytes too many."""
+        return self.demand_bytes - self.capacity_bytes
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """The price of one stage."""
+
+    name: str
+    ops: tuple[str, ...]
+    kernels: tuple[str, ...]
+    cycles: float
+    macs: int
+    moved_bytes: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cycles at the target's clock, joules, and bytes; `overruns` is empty when the program fits."""
+
+    cycles: float
+    energy_joules: float
+    macs: int
+    moved_bytes: tuple[tuple[str, str, int], ...]
+    peak_bytes: tuple[tuple[str, int], ...]
+    weight_bytes: int
+    code_bytes: int
+    stages: tuple[StageCost, ...]
+    overruns: tuple[Overrun, ...] = ()
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of all arenas."""
+        return sum(size for _, size in self.peak_bytes)
+
+    @property
+    def flash_bytes(self) -> int:
+        """Weights and code."""
+        return self.weight_bytes + self.code_bytes
+
+    @property
+    def fits(self) -> bool:
+        """True when no memory is overrun."""
+        return not self.overruns

@@ -1,0 +1,136 @@
+"""C project -> firmware -> RunResult on the emulated device: built, executed, compared byte for byte, counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codegen.build import build
+from codegen.device.machine import Device, MemoryMap
+from codegen.names import arena_symbol, stage_symbols
+from dse.ir import Array
+from dse.target import Target, load_target
+
+Prediction = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """Cycles one stage took."""
+
+    name: str
+    cycles: int
+    instructions: int
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What the device did. `outputs`: (samples, bytes) int8; sizes come from the ELF's symbols and segments."""
+
+    device: str
+    toolchain: str
+    cycles: int
+    instructions: int
+    stages: tuple[StageRun, ...]
+    outputs: Array
+    bit_exact: bool
+    arena_bytes: dict[str, int]
+    flash_bytes: int
+    stack_bytes: int
+    canaries_intact: bool
+
+
+def build_firmware(folder: Path, target: Target, toolchain: str = "auto") -> str:
+    """Build the project under `folder/src` to `folder/firmware.elf`; returns the toolchain's description."""
+    source = folder / "src"
+    files = sorted(path for path in source.rglob("*") if path.suffix in (".c", ".S"))
+    include = [source, source / "kernels" / "include", source / "port"]
+    script = source / "port" / target.port / "link.ld"
+    return build(files, include, folder / "firmware.elf", target.isa, toolchain, script).toolchain
+
+
+def execute_folder(folder: Path, wait_states: int | None = None, toolchain: str = "") -> tuple[RunResult, Prediction]:
+    """Run what a run folder holds: firmware.elf on samples.npz. Returns the result and the prediction of cost.json.
+
+    ValueError when the folder is not one that `dse deploy` wrote.
+    """
+    try:
+        prediction: Prediction = json.loads((folder / "cost.json").read_text(encoding="utf-8"))
+        with np.load(folder / "samples.npz", allow_pickle=False) as samples:
+            inputs, expected = samples["inputs"], samples["expected"]
+        elf = folder / "firmware.elf"
+        stages = [stage["name"] for stage in prediction["stages"]]
+        target = load_target(prediction["target"])
+        states = target.wait_states if wait_states is None else wait_states
+        regions = tuple(prediction["peak_bytes"])
+        if not elf.is_file():
+            raise FileNotFoundError(elf)
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{folder}: not a run folder of `dse deploy` ({type(error).__name__}: {error})") from error
+    return execute(elf, stages, regions, target, inputs, expected, toolchain, states), prediction
+
+
+def execute(
+    elf: Path,
+    stages: Sequence[str],
+    regions: Sequence[str],
+    target: Target,
+    inputs: Array,
+    expected: Array,
+    toolchain: str,
+    wait_states: int = 0,
+) -> RunResult:
+    """Run every (s, e) int8 input through the firmware and compare with the expected bytes.
+
+    stages and regions: names as in the Program. inputs: (samples, s, e) int8; expected: (samples, bytes) int8. Cycles
+    are those of the first sample.
+    """
+    memory = MemoryMap(tuple((r.name, r.base, r.size_bytes) for r in target.regions))
+    device = Device(elf, target.cpu, memory, wait_states)
+    device.boot()
+    arenas = {region: device.symbol(arena_symbol(region)) for region in regions}
+    guards, symbols = _guards(device, regions), stage_symbols(list(stages))
+    first, outputs, deepest = None, [], 0
+    for x in inputs:
+        device.write(_address(device, "tlf_network_input"), x.astype(np.int8).tobytes())
+        run = device.call("tlf_network_run", stages=symbols)
+        first, deepest = first or run, max(deepest, run.stack_bytes)
+        raw = device.read(_address(device, "tlf_network_output"), expected.shape[1])
+        outputs.append(np.frombuffer(raw, np.int8))
+    if first is None:
+        raise ValueError("execute: needs at least one input")
+    results = np.stack(outputs)
+    return RunResult(
+        device=f"emulated {target.cpu} ({target.name}), {wait_states} wait states",
+        toolchain=toolchain,
+        cycles=first.cycles,
+        instructions=first.instructions,
+        stages=tuple(
+            StageRun(name, count.cycles, count.instructions)
+            for name, count in zip(stages, first.stages, strict=True)
+        ),
+        outputs=results,
+        bit_exact=bool(np.array_equal(results, expected)),
+        arena_bytes={region: symbol.size for region, symbol in arenas.items()},
+        flash_bytes=device.flash_bytes,
+        stack_bytes=deepest,
+        canaries_intact=device.check_canaries(guards),
+    )
+
+
+def _address(device: Device, function: str) -> int:
+    return device.call(function).value
+
+
+def _guards(device: Device, regions: Sequence[str]) -> list[tuple[int, int]]:
+    guards = []
+    for region in regions:
+        for side in ("lo", "hi"):
+            guards.append((device.symbol(f"__tlf_canary_{region}_{side}").address, 32))
+    device.paint_canaries(guards)
+    return guards

@@ -1,0 +1,65 @@
+"""Cost and RunResult -> the shared figures of `cost.json` and `run.json`: one schema, so the two can be subtracted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dse.cost import Cost
+from dse.execute import RunResult
+from dse.target import Target
+
+Figures = dict[str, Any]
+
+
+def predicted(cost: Cost, target: Target, model: str) -> Figures:
+    """The figures of a price."""
+    stages = [
+        {
+            "name": stage.name,
+            "op": "+".join(stage.ops),
+            "kernels": list(stage.kernels),
+            "cycles": round(stage.cycles),
+            "macs": stage.macs,
+            "moved_bytes": stage.moved_bytes,
+            "peak_bytes": stage.peak_bytes,
+        }
+        for stage in cost.stages
+    ]
+    sizes = {"arena_bytes": cost.arena_bytes, "peak_bytes": dict(cost.peak_bytes), "flash_bytes": cost.flash_bytes}
+    figures = _common(target, model, round(cost.cycles), cost.macs, stages)
+    return figures | sizes | {"instructions": None, "stack_bytes": None, "weight_bytes": cost.weight_bytes}
+
+
+def executed(run: RunResult, prediction: Figures, target: Target, accuracy: Mapping[str, float]) -> Figures:
+    """The figures of a run; what a run cannot change (MACs, bytes moved, peaks by stage) comes from the prediction."""
+    stages = [
+        {**priced, "cycles": stage.cycles} for stage, priced in zip(run.stages, prediction["stages"], strict=True)
+    ]
+    return _common(target, prediction["model"], run.cycles, prediction["macs"], stages) | {
+        "instructions": run.instructions,
+        "arena_bytes": sum(run.arena_bytes.values()),
+        "peak_bytes": run.arena_bytes,
+        "flash_bytes": run.flash_bytes,
+        "stack_bytes": run.stack_bytes,
+        "weight_bytes": prediction["weight_bytes"],
+        "bit_exact": run.bit_exact,
+        "canaries_intact": run.canaries_intact,
+        "samples": len(run.outputs),
+        "device": run.device,
+        "toolchain": run.toolchain,
+        "accuracy": dict(accuracy),
+    }
+
+
+def _common(target: Target, model: str, cycles: int, macs: int, stages: Sequence[Figures]) -> Figures:
+    return {
+        "target": target.name,
+        "model": model,
+        "cycles": cycles,
+        "macs": macs,
+        "mac_per_cycle": round(macs / cycles, 4) if cycles else 0.0,
+        "latency_ms": round(1e3 * cycles / target.clock_hz, 4),
+        "energy_uj": round(1e6 * target.energy_joules(cycles), 3),
+        "stages": list(stages),
+    }

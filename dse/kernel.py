@@ -1,0 +1,122 @@
+"""kernels/kernels.toml -> Kernel: what variants exist, what they need, and the features their cycles are linear in."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ISA_CHAIN: dict[str, tuple[str, ...]] = {"armv7em": ("any", "armv7em"), "any": ("any",)}
+
+_BINARY: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+_COMPARE: dict[type[ast.cmpop], Callable[[int, int], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+
+
+@dataclass(frozen=True)
+class Expression:
+    """An integer expression over named integers: + - * // %, comparisons (0 or 1), min, max, parentheses."""
+
+    text: str
+    run: Callable[[Mapping[str, int]], int] = field(compare=False, repr=False)
+
+    def evaluate(self, values: Mapping[str, int]) -> int:
+        """The value at these integers; KeyError when a name is missing."""
+        return self.run(values)
+
+
+def parse_expression(text: str) -> Expression:
+    """The expression of that text; ValueError when it holds anything but whitelisted integer arithmetic."""
+    try:
+        return Expression(text, _compile(ast.parse(text, mode="eval").body))
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"expression {text!r}: {error}; allowed: names, integers, + - * // %, comparisons") from error
+
+
+def _compile(node: ast.expr) -> Callable[[Mapping[str, int]], int]:
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        value = node.value
+        return lambda _: value
+    if isinstance(node, ast.Name):
+        name = node.id
+        return lambda values: values[name]
+    if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+        apply, left, right = _BINARY[type(node.op)], _compile(node.left), _compile(node.right)
+        return lambda values: apply(left(values), right(values))
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARE:
+        test, low, high = _COMPARE[type(node.ops[0])], _compile(node.left), _compile(node.comparators[0])
+        return lambda values: int(test(low(values), high(values)))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("min", "max"):
+        pick, arguments = (min if node.func.id == "min" else max), [_compile(a) for a in node.args]
+        if len(arguments) >= 2 and not node.keywords:
+            return lambda values: pick(argument(values) for argument in arguments)
+    raise ValueError(f"{ast.unparse(node)} is not allowed")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One variant. `scratch`: bytes at given arguments; `terms`: (feature name, expression) in manifest order."""
+
+    name: str
+    op: str
+    symbol: str
+    args: str
+    isa: str
+    source: str
+    scratch: Expression
+    terms: tuple[tuple[str, Expression], ...]
+
+
+def kernels_root() -> Path:
+    """The folder of the C library: beside the packages in a checkout, inside `codegen` in a wheel."""
+    here = Path(__file__).resolve().parent.parent
+    for root in (here / "kernels", here / "codegen" / "_kernels"):
+        if (root / "kernels.toml").is_file():
+            return root
+    raise FileNotFoundError(f"kernels.toml: neither {here / 'kernels'} nor {here / 'codegen' / '_kernels'} holds it")
+
+
+@cache
+def load_kernels() -> Mapping[str, Kernel]:
+    """Every variant of the manifest by name; ValueError says which entry is wrong and how."""
+    path = kernels_root() / "kernels.toml"
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    return {name: _kernel(name, entry, f"{path}: [{name}]") for name, entry in table.items()}
+
+
+def _kernel(name: str, entry: Any, where: str) -> Kernel:
+    wanted = {"op", "args", "isa", "source", "scratch", "terms"}
+    if not isinstance(entry, dict) or set(entry) != wanted:
+        raise ValueError(f"{where}: must have exactly the keys {', '.join(sorted(wanted))}")
+    if entry["isa"] not in ISA_CHAIN:
+        raise ValueError(f"{where}: isa {entry['isa']!r} is unknown; allowed: {', '.join(ISA_CHAIN)}")
+    if not name.startswith(entry["op"] + "_"):
+        raise ValueError(f"{where}: a variant of {entry['op']} is called {entry['op']}_<variant>")
+    if not (kernels_root() / entry["source"]).is_file():
+        raise ValueError(f"{where}: source {entry['source']} does not exist under {kernels_root()}")
+    terms = tuple((term, parse_expression(text)) for term, text in entry["terms"].items())
+    scratch = parse_expression(entry["scratch"])
+    return Kernel(name, entry["op"], f"tlf_{name}", entry["args"], entry["isa"], entry["source"], scratch, terms)
+
+
+def kernels_for(op: str, isa: str, kernels: Mapping[str, Kernel]) -> tuple[Kernel, ...]:
+    """The variants of an op that an instruction set runs."""
+    chain = ISA_CHAIN.get(isa, ("any",))
+    return tuple(kernel for kernel in kernels.values() if kernel.op == op and kernel.isa in chain)

@@ -1,0 +1,27 @@
+"""One file a knob. Each lists its legal choices for a model, in an order that starts with the plainest.
+
+A knob is a module with `NAME` (the parameter name of the search) and `choices(context) -> tuple[str | int, ...]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dse.knobs import feed_forward, form, heads, kernel, map_layout, nest, place, rows
+from dse.knobs.context import Choice, Context
+
+__all__ = ["KNOBS", "Choice", "Context", "Knob"]
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A named choice and the function that lists what is legal."""
+
+    name: str
+    choices: Callable[[Context], tuple[Choice, ...]]
+
+
+KNOBS: tuple[Knob, ...] = tuple(
+    Knob(module.NAME, module.choices) for module in (form, kernel, nest, heads, rows, map_layout, feed_forward, place)
+)

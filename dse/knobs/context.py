@@ -1,0 +1,27 @@
+"""What a knob may look at: the sizes of the model and what the target offers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Choice = str | int
+
+
+@dataclass(frozen=True)
+class Context:
+    """tokens, heads and hidden of the largest block; `forms` admitted; kernel variants per family; RAM region count."""
+
+    tokens: int
+    heads: int
+    hidden: int
+    forms: tuple[str, ...]
+    variants: tuple[str, ...]
+    regions: int
+    has_attention: bool = True
+
+
+def row_steps(tokens: int) -> tuple[int, ...]:
+    """Row steps worth pricing: multiples of the four rows of a microtile, and the even splits of the tokens."""
+    small = {rows for rows in (4, 8, 12, 16, 24, 32) if rows < tokens}
+    splits = {-(-tokens // parts) for parts in (1, 2, 3, 4)}
+    return tuple(sorted(small | {min(tokens, -(-rows // 4) * 4) for rows in splits}))

@@ -1,0 +1,10 @@
+"""kernel: the variant of the matrix-product kernels (linear, probs, attend)."""
+
+from dse.knobs.context import Choice, Context
+
+NAME = "kernel"
+
+
+def choices(context: Context) -> tuple[Choice, ...]:
+    """The variants the target's instruction set runs."""
+    return context.variants

@@ -1,0 +1,79 @@
+"""The interpreter's memory: real bytes at real offsets, typed access, ownership checks and traffic counters."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from dse.ir import Array
+from dse.layout import even, unpack_pairs
+from dse.program import Buffer, Constant, Program
+
+NUMPY = {"s8": np.int8, "u8": np.uint8, "s16": np.int16, "s32": np.int32}
+
+
+class OverlapError(AssertionError):
+    """A call read bytes that another buffer has overwritten, or that nothing has written: the placement is wrong."""
+
+
+class Memory:
+    """One byte array a region, with the owner of every byte; flash holds the constants."""
+
+    def __init__(self, program: Program) -> None:
+        self.buffers: dict[str, Buffer] = {b.name: b for b in program.buffers}
+        self.constants: dict[str, Constant] = {c.name: c for c in program.constants}
+        self.arenas = {region: np.zeros(size, np.uint8) for region, size in program.arena_bytes().items()}
+        self.owners = {region: np.full(size, -1, np.int32) for region, size in program.arena_bytes().items()}
+        self.ids = {b.name: i for i, b in enumerate(program.buffers)}
+        self.moved: Counter[tuple[str, str]] = Counter()  # (region, "read" | "write") -> bytes
+
+    def bytes(self, base: str, index: Array) -> Array:
+        """Bytes of `base` at an index array, counted as read; raises OverlapError when they are not its own."""
+        if base in self.constants:
+            self.moved["flash", "read"] += index.size
+            return np.frombuffer(self.constants[base].data, np.uint8)[index]
+        buffer = self.buffers[base]
+        self._check_range(buffer, index)
+        where = index + buffer.offset_bytes
+        if (self.owners[buffer.region][where] != self.ids[base]).any():
+            raise OverlapError(f"{base}: reads bytes it does not own in {buffer.region}")
+        self.moved[buffer.region, "read"] += index.size
+        return self.arenas[buffer.region][where]
+
+    def store(self, base: str, index: Array, values: Array) -> None:
+        """Write bytes of `base` at an index array and take ownership of them."""
+        buffer = self.buffers[base]
+        self._check_range(buffer, index)
+        where = index + buffer.offset_bytes
+        self.owners[buffer.region][where] = self.ids[base]
+        self.moved[buffer.region, "write"] += index.size
+        self.arenas[buffer.region][where] = values.view(np.uint8).reshape(index.shape)
+
+    @staticmethod
+    def _check_range(buffer: Buffer, index: Array) -> None:
+        if index.size and not (0 <= index.min() and index.max() < buffer.size_bytes):
+            raise OverlapError(f"{buffer.name}: access to {index.min()}..{index.max()} of {buffer.size_bytes} bytes")
+
+    # ---- typed views ---------------------------------------------------------------------------------------------
+
+    def read_rows(self, base: str, offset: int, rows: int, columns: int, stride: int, dtype: str = "s8") -> Array:
+        """(rows, columns) of a row-major operand; stride in bytes."""
+        raw = self.bytes(base, row_index(offset, rows, columns * np.dtype(NUMPY[dtype]).itemsize, stride))
+        return np.ascontiguousarray(raw).view(NUMPY[dtype]).reshape(rows, columns)
+
+    def write_rows(self, base: str, offset: int, values: Array, stride: int) -> None:
+        """Store (rows, columns) of any dtype row-major; stride in bytes."""
+        values = np.ascontiguousarray(values)
+        rows, columns = values.shape
+        self.store(base, row_index(offset, rows, columns * values.itemsize, stride), values)
+
+    def read_pairs(self, base: str, offset: int, columns: int, depth: int, stride: int) -> Array:
+        """(columns, depth) int8 of a `pairs` operand."""
+        raw = self.bytes(base, row_index(offset, even(columns) // 2, 2 * even(depth), stride))
+        return unpack_pairs(np.ascontiguousarray(raw).view(np.int8), columns, depth)
+
+
+def row_index(offset: int, rows: int, width_bytes: int, stride: int) -> Array:
+    """(rows, width_bytes) byte indices of a strided block."""
+    return offset + np.arange(rows)[:, None] * stride + np.arange(width_bytes)[None, :]

@@ -1,0 +1,28 @@
+"""activation: an elementwise function; in int8 one 256-entry table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from scipy.special import erf
+
+from dse.ir import Array, Op
+
+FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": lambda x: 0.5 * x * (1.0 + erf(x / np.sqrt(2.0))),
+    "gelu_tanh": lambda x: 0.5 * x * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3))),
+    "relu": lambda x: np.maximum(x, 0.0),
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 0.5 * (1.0 + np.tanh(0.5 * x)),
+}
+
+
+def float_reference(op: Op, inputs: Sequence[Array], constants: Mapping[str, Array]) -> tuple[Array, ...]:
+    """The function of the op's `function` attribute."""
+    return (FUNCTIONS[op.text("function")](inputs[0]),)
+
+
+def int8_reference(op: Op, inputs: Sequence[Array], constants: Mapping[str, Array]) -> tuple[Array, ...]:
+    """table[x + 128], int8."""
+    return (constants["table"][inputs[0].astype(np.int64) + 128],)

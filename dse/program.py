@@ -1,0 +1,208 @@
+"""The lowered schedule: an immutable loop tree of kernel calls over placed buffers, and a printer for it.
+
+Three rooms read a Program and nothing else: the interpreter runs it, the cost model counts it, codegen prints it. Integers
+that change with a loop are affine expressions over two symbols a loop brings: its variable (`row`, the first index of the
+step) and its size (`row_n`, how many indices this step has: the step, or what is left of the extent).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+
+@dataclass(frozen=True)
+class Affine:
+    """`const + Σ coefficient · symbol`, in whatever unit the user of it says."""
+
+    const: int = 0
+    terms: tuple[tuple[str, int], ...] = ()
+
+    def __add__(self, other: Affine | int) -> Affine:
+        """The sum, terms merged and ordered by symbol."""
+        right = affine(other)
+        merged = dict(self.terms)
+        for symbol, factor in right.terms:
+            merged[symbol] = merged.get(symbol, 0) + factor
+        return Affine(self.const + right.const, tuple(sorted((s, f) for s, f in merged.items() if f)))
+
+    def __mul__(self, factor: int) -> Affine:
+        """The product with an integer."""
+        return Affine(self.const * factor, tuple((s, f * factor) for s, f in self.terms if factor))
+
+    def evaluate(self, values: Mapping[str, int]) -> int:
+        """The integer at these symbol values; KeyError for an unbound symbol."""
+        return self.const + sum(factor * values[symbol] for symbol, factor in self.terms)
+
+    def __str__(self) -> str:
+        parts = [symbol if factor == 1 else f"{factor} * {symbol}" for symbol, factor in self.terms]
+        if self.const or not parts:
+            parts.append(str(self.const))
+        return " + ".join(parts)
+
+
+def affine(value: Affine | int) -> Affine:
+    """`value` as an expression."""
+    return value if isinstance(value, Affine) else Affine(value)
+
+
+def symbol(name: str) -> Affine:
+    """The expression that is one symbol."""
+    return Affine(0, ((name, 1),))
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Bytes in RAM. `role` is input, output, activation or scratch; `offset_bytes` counts from the arena's start."""
+
+    name: str
+    size_bytes: int
+    role: str
+    dtype: str
+    region: str = ""
+    offset_bytes: int = -1
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Bytes in flash, in the layout its kernel reads; dtype s8, u8 or s32 (little endian)."""
+
+    name: str
+    dtype: str
+    data: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes in flash."""
+        return len(self.data)
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """An address: the start of a buffer or constant plus a byte offset."""
+
+    base: str
+    offset_bytes: Affine = Affine()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kernel call. `kernel` names the variant, `op` what it computes, `source` the model op it works for."""
+
+    kernel: str
+    op: str
+    source: str
+    arguments: tuple[tuple[str, Pointer | Affine | None], ...]
+
+    def argument(self, name: str) -> Pointer | Affine | None:
+        """The argument of that field; KeyError when the record has none."""
+        return dict(self.arguments)[name]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """`for var in range(0, extent, step)`, binding `var` and `var_n = min(step, extent - var)`."""
+
+    var: str
+    extent: Affine
+    step: int
+    body: tuple[Node, ...]
+
+
+Node = Call | Loop
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the run that is timed on its own: one C function. `ops` are the model ops it computes."""
+
+    name: str
+    ops: tuple[str, ...]
+    body: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Everything the firmware does: buffers placed, constants packed, stages in order."""
+
+    model: str
+    form: str
+    target: str
+    schedule_digest: str
+    input: Pointer
+    input_bytes: int
+    output: Pointer
+    output_bytes: int
+    buffers: tuple[Buffer, ...]
+    constants: tuple[Constant, ...]
+    stages: tuple[Stage, ...]
+
+    def arena_bytes(self) -> dict[str, int]:
+        """Peak bytes by region: the size of each arena."""
+        peaks: dict[str, int] = {}
+        for buffer in self.buffers:
+            peaks[buffer.region] = max(peaks.get(buffer.region, 0), buffer.offset_bytes + buffer.size_bytes)
+        return peaks
+
+    def weight_bytes(self) -> int:
+        """Bytes of all constants."""
+        return sum(constant.size_bytes for constant in self.constants)
+
+    def calls(self) -> Iterator[Call]:
+        """Every call of the tree once, in text order."""
+        for stage in self.stages:
+            yield from _calls(stage.body)
+
+    def digest(self) -> str:
+        """A short hash of the whole program text and its constants."""
+        hasher = sha256(print_program(self).encode())
+        for constant in self.constants:
+            hasher.update(constant.data)
+        return hasher.hexdigest()[:16]
+
+
+def _calls(body: tuple[Node, ...]) -> Iterator[Call]:
+    for node in body:
+        if isinstance(node, Call):
+            yield node
+        else:
+            yield from _calls(node.body)
+
+
+def print_program(program: Program) -> str:
+    """The program as text, for people and for digests."""
+    lines = [
+        f"program {program.model} form={program.form} target={program.target} schedule={program.schedule_digest}",
+        f"input {_show(program.input)} {program.input_bytes} B, output {_show(program.output)} {program.output_bytes} B",
+        "",
+    ]
+    for buffer in program.buffers:
+        place = f"{buffer.region}+{buffer.offset_bytes}"
+        lines.append(f"buffer {buffer.name:<22} {buffer.size_bytes:>8} B  {buffer.dtype:<4} {buffer.role:<10} {place}")
+    for constant in program.constants:
+        lines.append(f"const  {constant.name:<22} {constant.size_bytes:>8} B  {constant.dtype}")
+    for stage in program.stages:
+        lines += ["", f"stage {stage.name}: {', '.join(stage.ops)}", *_print_body(stage.body, 1)]
+    return "\n".join(lines) + "\n"
+
+
+def _print_body(body: tuple[Node, ...], depth: int) -> list[str]:
+    pad = "  " * depth
+    lines: list[str] = []
+    for node in body:
+        if isinstance(node, Loop):
+            lines.append(f"{pad}for {node.var} in 0..{node.extent} step {node.step}")
+            lines += _print_body(node.body, depth + 1)
+        else:
+            fields = ", ".join(f"{name}={_show(value)}" for name, value in node.arguments)
+            lines.append(f"{pad}{node.kernel}({fields})  # {node.source}")
+    return lines
+
+
+def _show(value: Pointer | Affine | None) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, Affine):
+        return str(value)
+    return value.base if value.offset_bytes == Affine() else f"{value.base}[{value.offset_bytes}]"

@@ -1,0 +1,152 @@
+"""Figures, fronts and budgets -> terminal tables and one HTML page with plots."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from dse.cost import Cost, Overrun
+from dse.pareto import Point
+from dse.schedule import Schedule
+
+Figures = Mapping[str, Any]
+
+
+def describe(schedule: Schedule) -> str:
+    """A schedule in one line."""
+    a = schedule.attention
+    if a.rows == 0:
+        attention = f"layer-wise, {a.heads} heads alive"
+    else:
+        attention = f"depth-first {a.rows} rows (map {a.map_rows}), {a.heads} heads, {a.outer} outer"
+        attention += f", Q {a.query}, out {a.output}"
+    pair = f", FFN {schedule.feed_forward.rows} rows" if schedule.feed_forward.rows else ""
+    variant = schedule.variant("linear")
+    return f"form {schedule.form}; {attention}; map {schedule.map_layout}{pair}; {variant}; place {schedule.place}"
+
+
+def count(value: float | None) -> str:
+    """A number with thousands separators; a dash for None."""
+    return "–" if value is None else f"{value:,.0f}".replace(",", " ")
+
+
+def stage_table(predicted: Figures, executed: Figures | None) -> Table:
+    """Stage, kernels, predicted and executed cycles, MACs, bytes; then the totals' row."""
+    table = Table(title=f"{predicted['model']} on {predicted['target']}", title_justify="left", header_style="bold")
+    for name in ("stage", "kernels"):
+        table.add_column(name, overflow="fold")
+    for name in ("predicted", "executed", "error", "MACs", "MAC/cycle", "bytes moved", "peak B"):
+        table.add_column(name, justify="right")
+    runs = executed["stages"] if executed else [None] * len(predicted["stages"])
+    for stage, run in zip(predicted["stages"], runs, strict=True):
+        table.add_row(stage["name"], "\n".join(stage["kernels"]), *_numbers(stage, run))
+    table.add_section()
+    moved = sum(stage["moved_bytes"] for stage in predicted["stages"])
+    table.add_row("total", "", *_numbers({**predicted, "moved_bytes": moved, "peak_bytes": None}, executed))
+    return table
+
+
+def _numbers(row: Figures, run: Figures | None) -> list[str]:
+    cycles = run["cycles"] if run else None
+    error = f"{100 * (row['cycles'] - cycles) / cycles:+.1f} %" if cycles else "–"
+    speed = f"{row['macs'] / (cycles or row['cycles']):.3f}" if row["macs"] else "–"
+    figures = (count(row["cycles"]), count(cycles), error, count(row["macs"]), speed)
+    return [*figures, count(row["moved_bytes"]), count(row["peak_bytes"])]
+
+
+def totals_table(predicted: Figures, executed: Figures | None, forms: Sequence[Mapping[str, Any]]) -> Table:
+    """Latency, energy, sizes, bit-exactness, accuracy: predicted beside executed."""
+    table = Table(show_header=True, header_style="bold")
+    table.add_column("total")
+    table.add_column("predicted", justify="right")
+    table.add_column("executed", justify="right")
+    run = executed or {}
+    for label, key, unit in (("latency", "latency_ms", "ms"), ("energy", "energy_uj", "µJ")):
+        table.add_row(label, f"{predicted[key]:,.3f} {unit}", f"{run[key]:,.3f} {unit}" if run else "–")
+    for label, key in (("arena", "arena_bytes"), ("flash", "flash_bytes"), ("stack", "stack_bytes")):
+        table.add_row(label, f"{count(predicted[key])} B", f"{count(run.get(key))} B")
+    for region in predicted["peak_bytes"]:
+        size = run.get("peak_bytes", {}).get(region)
+        table.add_row(f"  {region}", f"{count(predicted['peak_bytes'][region])} B", f"{count(size)} B")
+    if run:
+        samples = f"{run['samples']} sample{'s' if run['samples'] != 1 else ''}"
+        table.add_row("bit-exact", "", f"{'yes' if run['bit_exact'] else 'NO'} ({samples})")
+        for name, value in run["accuracy"].items():
+            table.add_row(f"accuracy {name}", "", f"{100 * value:.1f} %")
+    for form in forms:
+        verdict = "admitted" if form["admitted"] else "not admitted"
+        table.add_row(f"form {form['form']}", f"{form['sqnr_db']:.1f} dB", verdict)
+    return table
+
+
+def front_table(points: Sequence[Point], title: str) -> Table:
+    """One row a schedule of the front."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name in ("cycles", "arena B", "flash B", "energy µJ"):
+        table.add_column(name, justify="right")
+    table.add_column("schedule")
+    for point in points:
+        table.add_row(*_point_numbers(point.cost), describe(point.schedule))
+    return table
+
+
+def _point_numbers(cost: Cost) -> tuple[str, ...]:
+    return (count(cost.cycles), count(cost.arena_bytes), count(cost.flash_bytes), f"{1e6 * cost.energy_joules:,.1f}")
+
+
+def overrun_lines(
+    name: str, overruns: Sequence[Overrun], nearest: Point, stage: str, alive: Sequence[tuple[str, int]], pinned: bool
+) -> list[str]:
+    """Why nothing fits, in at most ten lines: demand, what is alive at the peak, and the levers."""
+    lines = [f"{name}: no schedule fits"]
+    for over in overruns:
+        lines.append(
+            f"  {over.region}: the best schedule needs {over.demand_bytes} B, {over.capacity_bytes} B are allowed"
+            f" ({over.excess_bytes} B too many)"
+        )
+    lines.append(f"  best schedule: {describe(nearest.schedule)}")
+    shown = ", ".join(f"{buffer} {size} B" for buffer, size in alive[:6])
+    more = f", {len(alive) - 6} more" if len(alive) > 6 else ""
+    lines.append(f"  alive at the peak (stage {stage}): {shown}{more}")
+    need = max((o.demand_bytes for o in overruns if o.region != "flash"), default=None)
+    if need is not None:
+        lines.append(f"  what would help: --ram {-(-need // 1024)}K or more{', other forms (drop --form)' if pinned else ''},")
+        lines.append("  a model with fewer tokens or a smaller embedding, or a target with more RAM")
+    else:
+        lines.append("  what would help: a larger --flash, or a fused form with fewer weights")
+    return lines
+
+
+def html_page(title: str, predicted: Figures, executed: Figures | None, points: Sequence[Point]) -> str:
+    """A self-contained page: totals, cycles per stage predicted beside executed, and the front."""
+    import plotly.graph_objects as go
+
+    names = [stage["name"] for stage in predicted["stages"]]
+    bars = [go.Bar(name="predicted", x=names, y=[s["cycles"] for s in predicted["stages"]])]
+    if executed:
+        bars.append(go.Bar(name="executed", x=names, y=[s["cycles"] for s in executed["stages"]]))
+    stages = go.Figure(bars).update_layout(barmode="group", yaxis_title="cycles", title="Cycles by stage")
+    plane = go.Figure(
+        go.Scatter(
+            x=[p.cost.arena_bytes for p in points],
+            y=[p.cost.cycles for p in points],
+            mode="lines+markers",
+            line_shape="hv",
+            text=[describe(p.schedule) for p in points],
+        )
+    ).update_layout(xaxis_title="arena bytes", yaxis_title="cycles", title="Latency against memory")
+    rows = "".join(
+        f"<tr><td>{html.escape(key)}</td><td>{predicted.get(key)}</td><td>{(executed or {}).get(key, '')}</td></tr>"
+        for key in ("cycles", "mac_per_cycle", "latency_ms", "energy_uj", "arena_bytes", "flash_bytes", "stack_bytes")
+    )
+    charts = stages.to_html(full_html=False, include_plotlyjs="inline") + plane.to_html(
+        full_html=False, include_plotlyjs=False
+    )
+    return (
+        f"<!doctype html><meta charset='utf-8'><title>{html.escape(title)}</title><style>body{{font:15px sans-serif;"
+        "margin:2em auto;max-width:70em}td,th{padding:.2em 1em;text-align:right}</style>"
+        f"<h1>{html.escape(title)}</h1><table><tr><th></th><th>predicted</th><th>executed</th></tr>{rows}</table>{charts}"
+    )

@@ -1,0 +1,144 @@
+"""A microcontroller as data: `targets/<name>.toml` or a file the user names -> Target."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+TARGETS = Path(__file__).parent / "targets"
+MAX_FILE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Region:
+    """A span of memory. `kind` is "ram" or "flash"."""
+
+    name: str
+    base: int
+    size_bytes: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """One MCU: its instruction set, memories, clock and current."""
+
+    name: str
+    description: str
+    isa: str
+    cpu: str
+    port: str
+    cores: int
+    clock_hz: int
+    supply_volts: float
+    active_amps_per_hz: float
+    wait_states: int
+    max_wait_states: int
+    stack_bytes: int
+    regions: tuple[Region, ...]
+
+    def ram(self) -> tuple[Region, ...]:
+        """The RAM regions, the stack's share taken from the first."""
+        first, *rest = (region for region in self.regions if region.kind == "ram")
+        return (replace(first, size_bytes=first.size_bytes - self.stack_bytes), *rest)
+
+    def flash_bytes(self) -> int:
+        """Bytes of all flash regions."""
+        return sum(region.size_bytes for region in self.regions if region.kind == "flash")
+
+    def energy_joules(self, cycles: float) -> float:
+        """Supply voltage times run current times time: `V * (A/Hz * Hz) * cycles / Hz` (data-sheet run current)."""
+        return self.supply_volts * self.active_amps_per_hz * cycles
+
+
+_SCALARS: dict[str, type] = {
+    "name": str,
+    "description": str,
+    "isa": str,
+    "cpu": str,
+    "port": str,
+    "cores": int,
+    "clock_hz": int,
+    "supply_volts": float,
+    "active_amps_per_hz": float,
+    "wait_states": int,
+    "max_wait_states": int,
+    "stack_bytes": int,
+}
+
+
+def target_names() -> tuple[str, ...]:
+    """The built-in targets, sorted."""
+    return tuple(sorted(path.stem for path in TARGETS.glob("*.toml")))
+
+
+def load_target(name: str) -> Target:
+    """The target of that built-in name, or of the `.toml` file of that path; ValueError says what is wrong with it."""
+    path = Path(name) if name.endswith(".toml") else TARGETS / f"{name}.toml"
+    if not path.is_file():
+        raise ValueError(
+            f"target {name!r} is unknown: built in are {', '.join(target_names())}; "
+            "for another board give the path of its .toml file"
+        )
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"{path}: a target file is at most {MAX_FILE_BYTES} bytes")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a TOML file: {error}") from error
+    return parse_target(table, str(path))
+
+
+def parse_target(table: Mapping[str, Any], where: str) -> Target:
+    """A validated Target from its TOML table; ValueError names the key, what it holds and what is allowed."""
+    unknown = sorted(set(table) - set(_SCALARS) - {"region"})
+    if unknown:
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}; allowed are {', '.join(_SCALARS)} and [[region]]")
+    scalars = {key: _scalar(table, key, kind, where) for key, kind in _SCALARS.items()}
+    entries = table.get("region", [])
+    if not isinstance(entries, list):
+        raise ValueError(f"{where}: `region` must be an array of tables, [[region]]")
+    regions = tuple(_region(entry, f"{where}: region {i}") for i, entry in enumerate(entries))
+    target = Target(regions=regions, **scalars)
+    _check(target, where)
+    return target
+
+
+def _check(target: Target, where: str) -> None:
+    kinds = {region.kind for region in target.regions}
+    if kinds != {"ram", "flash"}:
+        raise ValueError(f"{where}: needs at least one region of kind ram and one of kind flash, got {sorted(kinds)}")
+    for key in ("cores", "clock_hz", "supply_volts", "active_amps_per_hz"):
+        if getattr(target, key) <= 0:
+            raise ValueError(f"{where}: {key} must be positive, got {getattr(target, key)}")
+    if not 0 <= target.wait_states <= target.max_wait_states <= 15:
+        raise ValueError(f"{where}: 0 <= wait_states <= max_wait_states <= 15 must hold")
+    first = next(region for region in target.regions if region.kind == "ram")
+    if not 0 <= target.stack_bytes < first.size_bytes:
+        raise ValueError(f"{where}: stack_bytes = {target.stack_bytes} must lie in 0..{first.size_bytes - 1}")
+
+
+def _scalar(table: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
+    if key not in table:
+        raise ValueError(f"{where}: the key {key!r} ({kind.__name__}) is missing")
+    value = table[key]
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"{where}: {key} = {value!r} must be of type {kind.__name__}")
+    return value
+
+
+def _region(entry: object, where: str) -> Region:
+    kinds = {"name": str, "base": int, "size_bytes": int, "kind": str}
+    if not isinstance(entry, dict) or set(entry) != set(kinds):
+        raise ValueError(f"{where}: must have exactly the keys {', '.join(kinds)}")
+    region = Region(**{key: _scalar(entry, key, kind, where) for key, kind in kinds.items()})
+    if region.kind not in ("ram", "flash"):
+        raise ValueError(f"{where}: kind = {region.kind!r} must be ram or flash")
+    if not (0 <= region.base < 2**32 and 0 < region.size_bytes <= 2**28):
+        raise ValueError(f"{where}: base must be a 32-bit address and size_bytes in 1..{2**28}")
+    return region
