@@ -14,7 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from codegen.build import build
-from codegen.device.machine import Device, MemoryMap
+from codegen.device import Device, MemoryMap
 from codegen.emit import IoScale, Sample, emit
 from codegen.names import arena_symbol, stage_symbols
 from cost_models import calibration as calibrations
@@ -71,7 +71,7 @@ def _measure(
     run = device.call("tlf_network_run", stages=symbols)
     sizes = [{k: v.const for k, v in call.arguments if isinstance(v, Affine)} for call, _ in calls]
     measured = [Measurement(z, c.cycles / REPEATS) for z, c in zip(sizes, run.stages, strict=True)]
-    return measured, device.code_bytes(kernel.symbol)
+    return measured, device.symbol(kernel.symbol).size
 
 
 def bench_call(kernel: Kernel, index: int, sizes: Mapping[str, int]) -> tuple[Call, tuple[Buffer | Constant, ...]]:
@@ -171,9 +171,9 @@ def _build(program: Program, target: Target, kernels: Mapping[str, Kernel], fold
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     used = [source / "src" / name for name in files_to_compile(files)]
-    include = [source / "src", source / "src" / "kernels" / "include", source / "src" / "port"]
+    include = [source / "src", source / "src" / "kernels" / "include", source / "src" / "port", source / "src" / "port" / "cortex-m"]
     script = source / "src" / "port" / target.port / "link.ld"
-    return build(used, include, folder / "bench.elf", target.isa, "auto", script).elf
+    return build(used, include, folder / "bench.elf", linker_script=script, isa=target.isa).elf
 
 
 def files_to_compile(files: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from codegen.build import build
-from codegen.device.machine import Device, MemoryMap
+from codegen.device import Device, DeviceFault, MemoryMap
 from codegen.names import arena_symbol, stage_symbols
 from dse.ir import Array
 from dse.target import Target, load_target
@@ -49,9 +49,17 @@ def build_firmware(folder: Path, target: Target, toolchain: str = "auto") -> str
     """Build the project under `folder/src` to `folder/firmware.elf`; returns the toolchain's description."""
     source = folder / "src"
     files = sorted(path for path in source.rglob("*") if path.suffix in (".c", ".S"))
-    include = [source, source / "kernels" / "include", source / "port"]
+    include = [source, source / "kernels" / "include", source / "port", source / "port" / "cortex-m"]
     script = source / "port" / target.port / "link.ld"
-    return build(files, include, folder / "firmware.elf", target.isa, toolchain, script).toolchain
+    return build(
+        files,
+        include,
+        folder / "firmware.elf",
+        linker_script=script,
+        isa=target.isa,
+        toolchain=toolchain,
+        defines=[f"TLF_STACK_BYTES={target.stack_bytes}"],
+    ).toolchain
 
 
 def execute_folder(folder: Path, wait_states: int | None = None, toolchain: str = "") -> tuple[RunResult, Prediction]:
@@ -94,7 +102,8 @@ def execute(
     device = Device(elf, target.cpu, memory, wait_states)
     device.boot()
     arenas = {region: device.symbol(arena_symbol(region)) for region in regions}
-    guards, symbols = _guards(device, regions), stage_symbols(list(stages))
+    symbols = stage_symbols(list(stages))
+    device.paint_canaries()
     first, outputs, deepest = None, [], 0
     for x in inputs:
         device.write(_address(device, "tlf_network_input"), x.astype(np.int8).tobytes())
@@ -119,7 +128,7 @@ def execute(
         arena_bytes={region: symbol.size for region, symbol in arenas.items()},
         flash_bytes=device.flash_bytes,
         stack_bytes=deepest,
-        canaries_intact=device.check_canaries(guards),
+        canaries_intact=_intact(device),
     )
 
 
@@ -127,10 +136,9 @@ def _address(device: Device, function: str) -> int:
     return device.call(function).value
 
 
-def _guards(device: Device, regions: Sequence[str]) -> list[tuple[int, int]]:
-    guards = []
-    for region in regions:
-        for side in ("lo", "hi"):
-            guards.append((device.symbol(f"__tlf_canary_{region}_{side}").address, 32))
-    device.paint_canaries(guards)
-    return guards
+def _intact(device: Device) -> bool:
+    try:
+        device.check_canaries()
+    except DeviceFault:
+        return False
+    return True

@@ -10,6 +10,7 @@ from typing import Any
 
 TARGETS = Path(__file__).parent / "targets"
 MAX_FILE_BYTES = 1 << 20
+GUARD_BYTES = 64  # 32 before and 32 after every arena (kernels/port/*/link.ld)
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,11 @@ class Target:
     regions: tuple[Region, ...]
 
     def ram(self) -> tuple[Region, ...]:
-        """The RAM regions, the stack's share taken from the first."""
-        first, *rest = (region for region in self.regions if region.kind == "ram")
-        return (replace(first, size_bytes=first.size_bytes - self.stack_bytes), *rest)
+        """The RAM regions with what is left for arenas: without guard bytes and, in the first, without the stack."""
+        ram = [region for region in self.regions if region.kind == "ram"]
+        left = [region.size_bytes - GUARD_BYTES for region in ram]
+        left[0] -= self.stack_bytes
+        return tuple(replace(region, size_bytes=size) for region, size in zip(ram, left, strict=True))
 
     def flash_bytes(self) -> int:
         """Bytes of all flash regions."""

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from unicorn import unicorn_const as uc_const
+from unicorn.arm_const import UC_ARM_REG_XPSR
 from unicorn.unicorn_py3.unicorn import uclib
 
 from codegen.build import build_shared
@@ -90,6 +91,9 @@ class _State(ctypes.Structure):
         ("max_instructions", ctypes.c_uint64),
         ("discover", _DISCOVER),
         ("stop", ctypes.c_void_p),
+        ("read_register", ctypes.c_void_p),
+        ("write_register", ctypes.c_void_p),
+        ("xpsr", ctypes.c_int64),
         ("status", ctypes.c_uint64),
         ("wait_states", ctypes.c_uint64),
         ("flash_base", ctypes.c_uint64),
@@ -125,6 +129,9 @@ class Counter:
         state.blocks, state.slots = self._table, SLOTS
         state.discover = self._discover_callback
         state.stop = ctypes.cast(uclib.uc_emu_stop, ctypes.c_void_p)
+        state.read_register = ctypes.cast(uclib.uc_reg_read, ctypes.c_void_p)
+        state.write_register = ctypes.cast(uclib.uc_reg_write, ctypes.c_void_p)
+        state.xpsr = UC_ARM_REG_XPSR
         state.wait_states, state.flash_base, state.flash_end = wait_states, base, base + size
         self._attach(uc_const.UC_HOOK_BLOCK, "tlf_on_block")
         if wait_states:

@@ -11,6 +11,8 @@
 #define ROLE_NONE 0u
 #define ROLE_STOP UINT32_MAX /* otherwise: the stage that begins here */
 
+#define XPSR_IT_STATE 0x0600fc00u
+
 enum { RUNNING, STOPPED, OVER_LIMIT, UNKNOWN_BLOCK, TABLE_FULL, UNALIGNED };
 
 #define LINE_BYTES 32u
@@ -54,6 +56,9 @@ typedef struct {
     uint64_t max_instructions;
     int32_t (*discover)(tlf_block *block);
     int32_t (*stop)(void *engine);
+    int32_t (*read_register)(void *engine, int32_t id, void *value);
+    int32_t (*write_register)(void *engine, int32_t id, const void *value);
+    int64_t xpsr; /* Unicorn's number of that register */
     uint64_t status;
     /* flash model */
     uint64_t wait_states;
@@ -83,6 +88,17 @@ static void halt(tlf_counter *counter, void *engine, uint64_t status)
 {
     counter->status = status;
     (void)counter->stop(engine);
+}
+
+/* Every memory callback does this: Unicorn 2.1.4 stores the IT state before the callback and, when the access is in
+ * an IT block, skips the first instructions of the next block unless it is cleared (unicorn issue 2309). */
+static void clear_it_state(tlf_counter *counter, void *engine)
+{
+    uint32_t xpsr = 0;
+    if (counter->read_register(engine, (int32_t)counter->xpsr, &xpsr) == 0 && (xpsr & XPSR_IT_STATE) != 0) {
+        xpsr &= ~XPSR_IT_STATE;
+        (void)counter->write_register(engine, (int32_t)counter->xpsr, &xpsr);
+    }
 }
 
 /* The way that holds the line, evicting the least recently used one when none does. */
@@ -227,10 +243,10 @@ void tlf_on_block(void *engine, uint64_t address, uint32_t size, void *user)
 void tlf_on_flash_read(void *engine, int32_t type, uint64_t address, int32_t size, int64_t value, void *user)
 {
     tlf_counter *counter = user;
-    (void)engine;
     (void)type;
     (void)size;
     (void)value;
+    clear_it_state(counter, engine);
     if (counter->last != 0 && !touch(&counter->data, DATA_LINES, (address - counter->flash_base) / WORD_BYTES)) {
         stall(counter, counter->last, counter->wait_states);
     }
@@ -251,6 +267,7 @@ void tlf_on_access(void *engine, int32_t type, uint64_t address, int32_t size, i
     const uint64_t index = (counter->code_address - counter->traps_base) / 2;
     (void)type;
     (void)value;
+    clear_it_state(counter, engine);
     if (counter->status != RUNNING) {
         return;
     }

@@ -26,6 +26,7 @@ _PAINT = 0xA5
 _SENTINEL = 0x1FFF_0000  # where a called function returns to: executable, neither readable nor writable
 _SENTINEL_BYTES = 0x1000
 _DWT, _DWT_CYCLES, _SYSTEM_CONTROL = 0xE000_1000, 4, 0xE000_E000
+_XPSR_THUMB = 1 << 24
 _SEMIHOST_BREAK, _SEMIHOST_WRITE0, _MAX_TEXT_BYTES = b"\xab\xbe", 4, 4096
 _CORES = {"cortex-m4": (reg.UC_CPU_ARM_CORTEX_M4, M4Timing)}
 _SAVED = {f"r{i}": getattr(reg, f"UC_ARM_REG_R{i}") for i in range(4, 12)}
@@ -198,6 +199,7 @@ class Device:
         self._invalid = self._trap = None
         self._counter.begin(stages, stops, max_instructions)
         self._uc.reg_write(reg.UC_ARM_REG_LR, _SENTINEL | 1)
+        self._uc.reg_write(reg.UC_ARM_REG_XPSR, _XPSR_THUMB)  # not inside the IT block a fault may have left
         self._cycle_zero = 0
         failure = ""
         try:

@@ -77,6 +77,20 @@ ASSEMBLY = f"""
     bne  1b
     bx   lr
 
+    function select                 @ r0 = address, r1 = 1: two conditional accesses, then code that must run in full
+    cmp  r1, #1
+    itt  eq
+    ldreq r2, [r0]
+    streq r2, [sp, #-8]
+    bne  1f
+    movs r0, #1
+    adds r0, #2
+    adds r0, #4
+    adds r0, #8
+    bx   lr
+1:  movs r0, #0
+    bx   lr
+
     function jump
     bx   r0
 
@@ -113,8 +127,8 @@ uint32_t measure(void);
 int32_t quit(void);
 uint32_t sum_to(uint32_t n);
 void count_even(void); void many_loads(void); void fifth(void); void deep(void); void store_byte(void);
-void load_pair(void); void load_word(void); void load_words(void); void jump(void); void forever(void);
-void clobber(void); void supervisor_call(void); void both(void);
+void load_pair(void); void load_word(void); void load_words(void); void select(void); void jump(void);
+void forever(void); void clobber(void); void supervisor_call(void); void both(void);
 
 __attribute__((section(".tlf_arena.sram1"), aligned(16))) uint8_t arena1[100];
 __attribute__((section(".tlf_arena.sram2"), aligned(16))) uint8_t arena2[77];
@@ -134,8 +148,8 @@ uint32_t measure(void)
 int32_t quit(void) { tlf_port_write("goodbye", 7); tlf_port_exit(7); }
 
 typedef void (*anything)(void);
-volatile anything keep[] = {count_even, many_loads, fifth, deep, store_byte, load_pair, load_word, load_words, jump,
-                            forever, clobber, supervisor_call, both, (anything)state, (anything)halves,
+volatile anything keep[] = {count_even, many_loads, fifth, deep, store_byte, load_pair, load_word, load_words, select,
+                            jump, forever, clobber, supervisor_call, both, (anything)state, (anything)halves,
                             (anything)measure, (anything)quit, (anything)memcpy, (anything)memmove, (anything)memset,
                             (anything)memcmp};
 int main(void) { return keep[0] != 0 && arena1[0] == arena2[0]; }
@@ -316,6 +330,17 @@ def test_strict_finds_unaligned_pairs_and_counts_the_rest(boot: Callable[..., De
     assert (caught.value.address, caught.value.function) == (odd, "load_pair")
     assert strict.call("load_word", [odd]).unaligned == 1
     assert strict.call("both").cycles == forgiving.call("both").cycles
+
+
+@pytest.mark.parametrize("options", [{}, {"strict": True}, {"wait_states": 4}, {"strict": True, "wait_states": 1}])
+def test_conditional_accesses_under_every_hook(boot: Callable[..., Device], options: dict[str, Any]) -> None:
+    """Unicorn issue 2309: a memory hook inside an IT block made it skip instructions of the next block."""
+    device = boot(**options)
+    assert device.call("select", [0x0800_0000, 1]).value == 15
+    assert device.call("select", [0, 0]).value == 0
+    with pytest.raises(DeviceFault):
+        device.call("select", [0, 1])
+    assert device.call("select", [0x2000_1000, 1]).value == 15
 
 
 def test_canaries_notice_one_byte(device: Device) -> None:
