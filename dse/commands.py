@@ -12,7 +12,6 @@ from cost_models.model import Budget, peak_buffers
 from dse import execute, figures, pipeline, report
 from dse.pareto import OBJECTIVES, Point
 from dse.pipeline import Prepared
-from dse.program import Program, print_program
 from dse.schedule import read_schedule
 from dse.search import Found
 from dse.target import load_target
@@ -138,7 +137,7 @@ def _overrun(options: Options, prepared: Prepared, point: Point) -> Answer:
         {"region": o.region, "demand_bytes": o.demand_bytes, "capacity_bytes": o.capacity_bytes}
         for o in point.cost.overruns
     ]
-    data = {"fits": False, "overruns": overruns, "alive": dict(alive), "schedule": report.describe(point.schedule)}
+    data = {"fits": False, "overruns": overruns, "alive": dict(alive), "schedule": point.schedule.describe()}
     return Answer(data, tuple(lines), exit_code=2)
 
 
@@ -164,7 +163,7 @@ def _point_data(point: Point) -> dict[str, Any]:
         "arena_bytes": cost.arena_bytes,
         "flash_bytes": cost.flash_bytes,
         "energy_uj": round(1e6 * cost.energy_joules, 3),
-        "schedule": report.describe(point.schedule),
+        "schedule": point.schedule.describe(),
         "toml": point.schedule.to_toml(),
     }
 
@@ -185,22 +184,8 @@ def export(options: Options) -> Answer:
     point, _ = _choose(options, prepared)
     if not point.cost.fits:
         return _overrun(options, prepared, point)
-    files = _exported(prepared, point, prepared.program(point.schedule))
-    pipeline.write_tree(folder, files)
+    files = execute.write_run_folder(prepared, point, folder)
     return Answer({"folder": str(folder), "files": sorted(files)}, (f"{len(files)} files written to {folder}",))
-
-
-def _exported(prepared: Prepared, point: Point, program: Program) -> dict[str, str | bytes]:
-    predicted = figures.predicted(point.cost, prepared.target, prepared.loaded.model.name)
-    project = pipeline.project_files(prepared, program)
-    sources = {name if name.startswith("src/") else f"src/{name}": text for name, text in project.items()}
-    return {
-        **sources,
-        "schedule.toml": point.schedule.to_toml(),
-        "program.txt": print_program(program),
-        "cost.json": json.dumps(predicted, indent=2) + "\n",
-        "samples.npz": pipeline.sample_file(prepared, program.form),
-    }
 
 
 def deploy(options: Options) -> Answer:
@@ -211,9 +196,7 @@ def deploy(options: Options) -> Answer:
     point, front = _choose(options, prepared)
     if not point.cost.fits:
         return _overrun(options, prepared, point)
-    program = prepared.program(point.schedule)
-    files = _exported(prepared, point, program)
-    pipeline.write_tree(folder, files)
+    files = execute.write_run_folder(prepared, point, folder)
     options.progress("build", 0, 1)
     toolchain = execute.build_firmware(folder, prepared.target, options.toolchain)
     options.progress("build", 1, 1)
@@ -221,15 +204,15 @@ def deploy(options: Options) -> Answer:
     options.progress("execute", 0, 1)
     result, _ = execute.execute_folder(folder, _wait_states(options, prepared), toolchain)
     options.progress("execute", 1, 1)
-    scores = pipeline.accuracy(prepared, program.form, result.outputs)
+    scores = pipeline.accuracy(prepared, point.schedule.form, result.outputs)
     outcome = figures.executed(result, predicted, prepared.target, scores)
-    page = report.html_page(f"{program.model} on {program.target}", predicted, outcome, front)
+    page = report.html_page(f"{prepared.loaded.model.name} on {prepared.target.name}", predicted, outcome, front)
     pipeline.write_tree(folder, {"run.json": json.dumps(outcome, indent=2) + "\n", "report.html": page})
     forms = [{"form": f.form, "sqnr_db": f.sqnr_db, "admitted": f.admitted} for f in prepared.forms]
     shown = (
         report.stage_table(predicted, outcome),
         report.totals_table(predicted, outcome, forms),
-        f"schedule: {report.describe(point.schedule)}",
+        f"schedule: {point.schedule.describe()}",
         f"device: {outcome['device']}; toolchain: {outcome['toolchain']}; everything is in {folder}",
     )
     data = {"predicted": predicted, "executed": outcome, "schedule": point.schedule.to_toml(), "forms": forms}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +12,37 @@ import numpy as np
 from codegen.build import build
 from codegen.device import Device, DeviceFault, MemoryMap
 from codegen.names import arena_symbol, stage_symbols
+from dse import figures, pipeline
 from dse.ir import Array
+from dse.pareto import Point
+from dse.pipeline import Prepared
+from dse.program import print_program
+from dse.runs import RunResult, StageRun
 from dse.target import Target, load_target
 
 Prediction = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class StageRun:
-    """Cycles one stage took."""
+def write_run_folder(prepared: Prepared, point: Point, folder: Path) -> dict[str, str | bytes]:
+    """Write a run folder up to the build: C project, schedule, program, prediction and samples. Returns its files."""
+    program = prepared.program(point.schedule)
+    prediction = figures.predicted(point.cost, prepared.target, prepared.loaded.model.name)
+    files: dict[str, str | bytes] = dict(pipeline.project_files(prepared, program))
+    files |= {
+        "schedule.toml": point.schedule.to_toml(),
+        "program.txt": print_program(program),
+        "cost.json": json.dumps(prediction, indent=2) + "\n",
+        "samples.npz": pipeline.sample_file(prepared, program.form),
+    }
+    pipeline.write_tree(folder, files)
+    return files
 
-    name: str
-    cycles: int
-    instructions: int
 
-
-@dataclass(frozen=True)
-class RunResult:
-    """What the device did. `outputs`: (samples, bytes) int8; sizes come from the ELF's symbols and segments."""
-
-    device: str
-    toolchain: str
-    cycles: int
-    instructions: int
-    stages: tuple[StageRun, ...]
-    outputs: Array
-    bit_exact: bool
-    arena_bytes: dict[str, int]
-    flash_bytes: int
-    stack_bytes: int
-    canaries_intact: bool
+def prove(prepared: Prepared, point: Point, folder: Path) -> RunResult:
+    """Write, build and execute a schedule in a folder that holds nothing of value."""
+    write_run_folder(prepared, point, folder)
+    toolchain = build_firmware(folder, prepared.target)
+    return execute_folder(folder, None, toolchain)[0]
 
 
 def build_firmware(folder: Path, target: Target, toolchain: str = "auto") -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dse.cost import Cost
-from dse.execute import RunResult
+from dse.runs import RunResult
 from dse.target import Target
 
 Figures = dict[str, Any]

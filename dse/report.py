@@ -10,22 +10,8 @@ from rich.table import Table
 
 from dse.cost import Cost, Overrun
 from dse.pareto import Point
-from dse.schedule import Schedule
 
 Figures = Mapping[str, Any]
-
-
-def describe(schedule: Schedule) -> str:
-    """A schedule in one line."""
-    a = schedule.attention
-    if a.rows == 0:
-        attention = f"layer-wise, {a.heads} heads alive"
-    else:
-        attention = f"depth-first {a.rows} rows (map {a.map_rows}), {a.heads} heads, {a.outer} outer"
-        attention += f", Q {a.query}, out {a.output}"
-    pair = f", FFN {schedule.feed_forward.rows} rows" if schedule.feed_forward.rows else ""
-    variant = schedule.variant("linear")
-    return f"form {schedule.form}; {attention}; map {schedule.map_layout}{pair}; {variant}; place {schedule.place}"
 
 
 def count(value: float | None) -> str:
@@ -89,7 +75,21 @@ def front_table(points: Sequence[Point], title: str) -> Table:
         table.add_column(name, justify="right")
     table.add_column("schedule")
     for point in points:
-        table.add_row(*_point_numbers(point.cost), describe(point.schedule))
+        table.add_row(*_point_numbers(point.cost), point.schedule.describe())
+    return table
+
+
+def budget_table(rows: Sequence[Mapping[str, Any]], clock_hz: int, title: str) -> Table:
+    """One row a RAM budget: the best schedule within it."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name in ("RAM budget B", "cycles", "latency ms", "arena B"):
+        table.add_column(name, justify="right")
+    table.add_column("schedule")
+    for row in rows:
+        cycles = row["cycles"]
+        latency = "–" if cycles is None else f"{1e3 * cycles / clock_hz:.3f}"
+        text = row.get("schedule", "nothing fits")
+        table.add_row(count(row["ram_bytes"]), count(cycles), latency, count(row["arena_bytes"]), text)
     return table
 
 
@@ -107,7 +107,7 @@ def overrun_lines(
             f"  {over.region}: the best schedule needs {over.demand_bytes} B, {over.capacity_bytes} B are allowed"
             f" ({over.excess_bytes} B too many)"
         )
-    lines.append(f"  best schedule: {describe(nearest.schedule)}")
+    lines.append(f"  best schedule: {nearest.schedule.describe()}")
     shown = ", ".join(f"{buffer} {size} B" for buffer, size in alive[:6])
     more = f", {len(alive) - 6} more" if len(alive) > 6 else ""
     lines.append(f"  alive at the peak (stage {stage}): {shown}{more}")
@@ -135,7 +135,7 @@ def html_page(title: str, predicted: Figures, executed: Figures | None, points: 
             y=[p.cost.cycles for p in points],
             mode="lines+markers",
             line_shape="hv",
-            text=[describe(p.schedule) for p in points],
+            text=[p.schedule.describe() for p in points],
         )
     ).update_layout(xaxis_title="arena bytes", yaxis_title="cycles", title="Latency against memory")
     rows = "".join(

@@ -53,6 +53,18 @@ class Schedule:
         """The variant chosen for a kernel family (linear, probs, attend); "ref" when nothing was chosen."""
         return dict(self.kernels).get(family, "ref")
 
+    def describe(self) -> str:
+        """The schedule in one line."""
+        a = self.attention
+        if a.rows == 0:
+            attention = f"layer by layer, {a.heads} heads alive"
+        else:
+            attention = f"depth-first {a.rows} rows (map {a.map_rows}), {a.heads} heads, {a.outer} outer"
+            attention += f", Q {a.query}, output {a.output}"
+        pair = f", FFN {self.feed_forward.rows} rows" if self.feed_forward.rows else ""
+        variant = self.variant("linear")
+        return f"form {self.form}; {attention}; map {self.map_layout}{pair}; {variant}; place {self.place}"
+
     def to_toml(self) -> str:
         """The schedule as TOML text."""
         lines = [f'form = "{self.form}"', f'map_layout = "{self.map_layout}"', f'place = "{self.place}"']

@@ -1,0 +1,139 @@
+"""Runs what studies/*.toml declare: models × forms × RAM budgets on a target, every winner executed; CSV and Markdown out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dse import __version__, execute, pipeline
+from dse.pareto import Point
+from dse.pipeline import Budget, Prepared
+
+COLUMNS = (
+    "model",
+    "scope",
+    "form",
+    "ram_budget_bytes",
+    "fits",
+    "predicted_cycles",
+    "executed_cycles",
+    "error_percent",
+    "mac_per_cycle",
+    "latency_ms",
+    "energy_uj",
+    "arena_bytes",
+    "flash_bytes",
+    "stack_bytes",
+    "bit_exact",
+    "sqnr_db",
+    "schedule",
+)
+Row = dict[str, Any]
+
+
+def studies_root() -> Path:
+    """The folder of the studies in a checkout."""
+    return Path(__file__).resolve().parent.parent / "studies"
+
+
+def describe_studies() -> list[tuple[str, str]]:
+    """(name, description) of every study."""
+    return [(path.stem, str(_read(path).get("description", ""))) for path in sorted(studies_root().glob("*.toml"))]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def run_study(name: str | None, out: Path | None, progress: Callable[..., None]) -> list[Path]:
+    """Run one study and write `<name>.csv` and `<name>.md`; ValueError for an unknown name."""
+    path = studies_root() / f"{name}.toml"
+    if not name or not path.is_file():
+        known = ", ".join(stem for stem, _ in describe_studies())
+        raise ValueError(f"study {name!r} is unknown; there are: {known or 'none (studies live in a checkout)'}")
+    plan = _read(path)
+    rows = _run(plan, progress)
+    folder = out or studies_root() / "results"
+    header = f"# {name}; {provenance(plan)}"
+    files: dict[str, str | bytes] = {f"{name}.csv": _csv(rows, header), f"{name}.md": _markdown(rows, plan, header)}
+    pipeline.write_tree(folder, files)
+    return [folder / file for file in files]
+
+
+def provenance(plan: Mapping[str, Any]) -> str:
+    """Commit, versions and seed of a run."""
+    import numpy
+    import optuna
+
+    root = studies_root().parent
+    result = subprocess.run(["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    commit = result.stdout.strip() or "no commit"
+    versions = f"tileformer {__version__}, numpy {numpy.__version__}, optuna {optuna.__version__}"
+    return f"commit {commit}; {versions}; seed {plan['seed']}; target {plan['target']}"
+
+
+def _run(plan: Mapping[str, Any], progress: Callable[..., None]) -> list[Row]:
+    cases = [(m, scope, form) for m, scope in plan["models"] for form in plan["forms"]]
+    total = len(cases) * len(plan["ram_bytes"])
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for model, scope, form in cases:
+            prepared = pipeline.prepare(model, plan["target"], scope=scope, form=form)
+            for ram in plan["ram_bytes"]:
+                progress("study", len(rows), total, f"{model} {scope} {form}")
+                budget = Budget(ram_bytes=ram or None)
+                found = pipeline.find(prepared, ("latency",), budget, plan["trials"], plan["seed"])
+                point = found.best or found.nearest
+                rows.append(_row(prepared, point, (model, scope, form, ram), Path(scratch)))
+    return rows
+
+
+def _row(prepared: Prepared, point: Point, case: tuple[str, str, str, int], folder: Path) -> Row:
+    model, scope, form, ram = case
+    cost, target = point.cost, prepared.target
+    row: Row = dict.fromkeys(COLUMNS, "")
+    row |= {"model": model, "scope": scope, "form": form, "ram_budget_bytes": ram or "all", "fits": cost.fits}
+    row |= {"predicted_cycles": round(cost.cycles), "arena_bytes": cost.arena_bytes}
+    row |= {"sqnr_db": round(prepared.forms[0].sqnr_db, 1), "schedule": point.schedule.describe()}
+    if not cost.fits:
+        return row
+    result = execute.prove(prepared, point, folder)
+    return row | {
+        "executed_cycles": result.cycles,
+        "error_percent": round(100 * (cost.cycles - result.cycles) / result.cycles, 2),
+        "mac_per_cycle": round(cost.macs / result.cycles, 3),
+        "latency_ms": round(1e3 * result.cycles / target.clock_hz, 3),
+        "energy_uj": round(1e6 * target.energy_joules(result.cycles), 1),
+        "arena_bytes": sum(result.arena_bytes.values()),
+        "flash_bytes": result.flash_bytes,
+        "stack_bytes": result.stack_bytes,
+        "bit_exact": result.bit_exact and result.canaries_intact,
+    }
+
+
+def _csv(rows: list[Row], header: str) -> str:
+    stream = io.StringIO()
+    stream.write(header + "\n")
+    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _markdown(rows: list[Row], plan: Mapping[str, Any], header: str) -> str:
+    shown = ("model", "scope", "form", "ram_budget_bytes", "executed_cycles", "error_percent", "mac_per_cycle")
+    shown += ("latency_ms", "energy_uj", "arena_bytes", "flash_bytes", "bit_exact")
+    lines = [header.replace("# ", "Provenance: "), "", "| " + " | ".join(c.replace("_", " ") for c in shown) + " |"]
+    lines.append("|" + "---|" * len(shown))
+    for row in rows:
+        values = [str(row[c]) if row["fits"] or c in shown[:4] else "–" for c in shown]
+        if not row["fits"]:
+            values[4] = f"does not fit: needs {row['arena_bytes']} B"
+        lines.append("| " + " | ".join(values) + " |")
+    return "\n".join(lines) + "\n"
