@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dse import ops, quant
 from dse.ir import Array, Model, Op, Tensor
-from dse.ops.activation import FUNCTIONS
-
-MAX_SHIFT = 24
-MAX_WIDTH = 256  # LayerNorm's integer bound, tileformer.h
+from dse.ops.activation import function_of
 
 
 @dataclass(frozen=True)
@@ -22,33 +20,80 @@ class _Range:
     high: Array
 
 
+@dataclass(frozen=True)
+class _Work:
+    """A quantisation under way: the float model, the int8 tensors, and the integer constants found so far."""
+
+    model: Model
+    tensors: dict[str, Tensor]
+    constants: dict[str, Array]
+
+    def single(self, op: Op, name: str) -> tuple[float, int]:
+        """(scale, zero) of a tensor that must have one scale."""
+        tensor = self.tensors[name]
+        if len(tensor.scale) != 1:
+            raise ValueError(f"{op.name}: {name} carries one scale a head, which only attention reads; give it a copy")
+        return tensor.scale[0], tensor.zero
+
+    def source(self, op: Op, role: str) -> Array:
+        """The float constant with that role, float64."""
+        return self.model.constants[op.constant(role)].astype(np.float64)
+
+    def store(self, op: Op, **values: Array) -> tuple[tuple[str, str], ...]:
+        """Add integer constants under `<op>.<role>`; returns the op's `constants` field."""
+        self.constants.update({f"{op.name}.{role}": array for role, array in values.items()})
+        return tuple((role, f"{op.name}.{role}") for role in values)
+
+
 def quantise(model: Model, samples: Array) -> Model:
     """The int8 model; samples: (count, s, e) float. Ops and tensors keep their names.
 
-    ValueError when the samples do not have the model input's shape.
+    ValueError when the model is not float, the samples do not fit its input, or an op cannot be held in int32.
     """
-    expected = model.tensors[model.input].shape
-    if samples.ndim != 3 or samples.shape[1:] != expected or len(samples) == 0:
-        raise ValueError(f"calibration samples have shape {samples.shape}; {model.name} takes (count, *{expected})")
+    _check(model, samples)
     ranges = _calibrate(model, samples)
     tensors = {name: _quantised_tensor(model, tensor, ranges) for name, tensor in model.tensors.items()}
-    constants: dict[str, Array] = {}
-    quantised = tuple(_QUANTISE[op.kind](model, op, tensors, constants) for op in model.ops)
+    work = _Work(model, tensors, {})
+    quantised = tuple(_quantised_op(work, op) for op in model.ops)
     for op in quantised:
         if op.kind == "probs":
             e, sums = op.outputs
-            heads, s = model.tensors[e].shape[0], model.tensors[e].shape[1]
-            tensors[e] = Tensor(e, (heads, s, s), "u8", (1 / 255,))
-            tensors[sums] = Tensor(sums, (heads, s), "s32", (1.0,))
-    return replace(model, ops=quantised, tensors=tensors, constants=constants)
+            tensors[e] = Tensor(e, model.tensors[e].shape, "u8", (1 / 255,))
+            tensors[sums] = Tensor(sums, model.tensors[e].shape[:2], "s32", (1.0,))
+    return replace(model, ops=quantised, tensors=tensors, constants=work.constants)
+
+
+def _check(model: Model, samples: Array) -> None:
+    expected = model.tensors[model.input].shape
+    if model.quantised:
+        raise ValueError(f"{model.name}: is int8 already; quantise takes a float model")
+    if samples.ndim != 3 or samples.shape[1:] != expected or len(samples) == 0:
+        raise ValueError(
+            f"{model.name}: calibration samples have shape {samples.shape}; allowed is "
+            f"(count, {expected[0]}, {expected[1]})"
+        )
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{model.name}: calibration samples hold NaN or infinity; remove those samples")
+    for op in model.ops:
+        ops.check_kind(op)
+
+
+def _quantised_op(work: _Work, op: Op) -> Op:
+    try:
+        return _QUANTISE[op.kind](work, op)
+    except OverflowError as error:
+        raise ValueError(f"{op.name}: {error}; calibrate with samples that exercise this op") from error
 
 
 def _calibrate(model: Model, samples: Array) -> dict[str, _Range]:
     ranges: dict[str, _Range] = {}
-    for start in range(0, len(samples), 32):
-        for name, values in ops.run(model, samples[start : start + 32].astype(np.float64)).items():
+    step = ops.batch_size(model)
+    for start in range(0, len(samples), step):
+        for name, values in ops.run(model, samples[start : start + step]).items():
             flat = values.reshape(-1, values.shape[-1])
             low, high = flat.min(axis=0), flat.max(axis=0)
+            if not np.isfinite(low + high).all():
+                raise ValueError(f"{model.name}: tensor {name} becomes NaN or infinite on the calibration samples")
             if name in ranges:
                 low, high = np.minimum(low, ranges[name].low), np.maximum(high, ranges[name].high)
             ranges[name] = _Range(low, high)
@@ -75,186 +120,115 @@ def _per_head(model: Model, name: str) -> int:
     return 0
 
 
-def _store(constants: dict[str, Array], op: Op, **values: Array) -> tuple[tuple[str, str], ...]:
-    for role, array in values.items():
-        constants[f"{op.name}.{role}"] = array
-    return tuple((role, f"{op.name}.{role}") for role in values)
-
-
-def _linear(model: Model, op: Op, tensors: dict[str, Tensor], constants: dict[str, Array]) -> Op:
-    x, y = tensors[op.inputs[0]], tensors[op.outputs[0]]
-    source = model.constants[op.constant("w")].astype(np.float64)
-    weights, scales = quant.quantise_weights(source)
-    roles = dict(op.constants)
-    b = model.constants[roles["b"]].astype(np.float64) if "b" in roles else np.zeros(len(source))
-    accumulated = x.scale[0] * scales
-    limit = 2.0**30
-    bias = np.clip(np.rint(b / accumulated), -limit, limit).astype(np.int64)
-    bias -= x.zero * weights.astype(np.int64).sum(axis=1)
+def _linear(work: _Work, op: Op) -> Op:
+    (x_scale, x_zero), y = work.single(op, op.inputs[0]), work.tensors[op.outputs[0]]
+    source = work.source(op, "w")
+    b = work.source(op, "b") if "b" in dict(op.constants) else np.zeros(len(source))
+    weights, scales = quant.quantise_weights(source, b, x_scale)
+    accumulated = x_scale * scales
+    bias = np.rint(b / accumulated).astype(np.int64) - x_zero * weights.astype(np.int64).sum(axis=1)
     out = np.repeat(np.asarray(y.scale), len(source) // len(y.scale))
-    chosen = quant.choose_multiplier(accumulated / out, quant.accumulator_bound(weights, bias) + 256, y.zero)
+    chosen = quant.choose_multiplier(accumulated / out, quant.accumulator_bound(weights, bias), y.zero)
     bias = quant.exact_int32(bias + ((1 << chosen.preshift) >> 1)).astype(np.int32)
     return replace(
         op,
-        constants=_store(constants, op, w=weights, bias=bias, mult=chosen.mult),
+        constants=work.store(op, w=weights, bias=bias, mult=chosen.mult),
         attributes=(("round", chosen.rounding), ("preshift", chosen.preshift), ("shift", chosen.shift)),
     )
 
 
-def _probs(model: Model, op: Op, tensors: dict[str, Tensor], constants: dict[str, Array]) -> Op:
-    q, k = tensors[op.inputs[0]], tensors[op.inputs[1]]
-    heads = op.integer("heads")
-    depth = q.shape[1] // heads
+def _probs(work: _Work, op: Op) -> Op:
+    q, k, heads = work.tensors[op.inputs[0]], work.tensors[op.inputs[1]], op.integer("heads")
     scale = op.number("scale") * np.asarray(q.scale) * np.asarray(k.scale)
-    mult, rounding, shift = quant.choose_softmax(scale, 2 * 128 * 128 * depth)
+    mult, rounding, shift = quant.choose_softmax(scale, q.shape[1] // heads)
+    shared = op.integer("shared_keys")
     return replace(
         op,
         outputs=(op.outputs[0], f"{op.outputs[0]}.sum"),
-        constants=_store(constants, op, table=quant.softmax_table(), mult=mult),
-        attributes=(
-            ("heads", heads),
-            ("shared_keys", op.integer("shared_keys")),
-            ("round", rounding),
-            ("shift", shift),
-        ),
+        constants=work.store(op, table=quant.softmax_table(), mult=mult),
+        attributes=(("heads", heads), ("shared_keys", shared), ("round", rounding), ("shift", shift)),
     )
 
 
-def _attend_scale(ratio: Array, keys: int, preshift: int, rounding_of: int, shared: bool) -> tuple[Array, int] | None:
-    """(C (h,), shift) for v = ((acc + half) >> preshift)·((C + Σe/2)/Σe); None when no shift is safe.
-
-    |acc| ≤ 128·Σe and 255 ≤ Σe ≤ 255·keys bound |v| by 128·C/2^preshift + 64·Σe/2^preshift + C/255 + 1.
-    """
-    longest = 255 * keys
-    for shift in range(MAX_SHIFT, 0, -1):
-        scale = np.rint(ratio * 2.0 ** (shift + preshift))
-        bound = (128 * scale + 64 * longest) / 2.0**preshift + scale / 255 + 2
-        total = bound.sum() if shared else bound.max()
-        offset = (abs(rounding_of) + 1) * 2.0**shift
-        if total + offset < quant.INT32_MAX and scale.max() + longest < quant.INT32_MAX:
-            return np.maximum(1, scale).astype(np.int32), shift
-    return None
-
-
-def _attend(model: Model, op: Op, tensors: dict[str, Tensor], constants: dict[str, Array]) -> Op:
-    v, y = tensors[op.inputs[-1]], tensors[op.outputs[0]]
-    ratio, keys = np.asarray(v.scale) / y.scale[0], v.shape[0]
-    preshift, found = 0, _attend_scale(np.asarray(ratio), keys, 0, y.zero, shared=False)
-    while preshift < 6 and (found is None or found[0].max() < 255 * keys << quant.ENOUGH_BITS):
-        preshift += 1
-        found = _attend_scale(np.asarray(ratio), keys, preshift, y.zero, shared=False)
-    if found is None:
-        raise OverflowError(f"{op.name}: {keys} keys are too many for the int32 softmax·V")
-    scale, shift = found
+def _attend(work: _Work, op: Op) -> Op:
+    v, (y_scale, y_zero) = work.tensors[op.inputs[-1]], work.single(op, op.outputs[0])
+    ratio = np.asarray(v.scale) / y_scale
+    scale, preshift, shift = quant.choose_attend(ratio, v.shape[0], y_zero, summed=False)
+    rounding = quant.rounding_term(y_zero, shift)
     return replace(
         op,
         inputs=(op.inputs[0], f"{op.inputs[0]}.sum", op.inputs[-1]),
-        constants=_store(constants, op, scale=scale),
+        constants=work.store(op, scale=scale),
         attributes=(
             ("heads", op.integer("heads")),
-            ("round", (y.zero << shift) + ((1 << shift) >> 1)),
+            ("round", rounding),
             ("preshift", preshift),
             ("shift", shift),
         ),
     )
 
 
-def _attend_sum(model: Model, op: Op, tensors: dict[str, Tensor], constants: dict[str, Array]) -> Op:
-    u, y = tensors[op.inputs[-1]], tensors[op.outputs[0]]
-    b = model.constants[op.constant("b")].astype(np.float64) / y.scale[0]
-    preshift = 4
-    widest = int(np.ceil(np.abs(b + y.zero).max()))
-    found = _attend_scale(np.asarray(u.scale) / y.scale[0], u.shape[0], preshift, widest, shared=True)
-    if found is None:
-        raise OverflowError(f"{op.name}: {u.shape[0]} keys over {op.integer('heads')} heads overflow int32")
-    scale, shift = found
-    bias = np.rint((b + y.zero) * 2.0**shift).astype(np.int64) + ((1 << shift) >> 1)
+def _attend_sum(work: _Work, op: Op) -> Op:
+    u, (y_scale, y_zero) = work.tensors[op.inputs[-1]], work.single(op, op.outputs[0])
+    offset = work.source(op, "b") / y_scale + y_zero
+    ratio = np.asarray(u.scale) / y_scale
+    scale, preshift, shift = quant.choose_attend(ratio, u.shape[0], float(np.abs(offset).max()), summed=True)
+    bias = np.rint(offset * 2.0**shift).astype(np.int64) + ((1 << shift) >> 1)
     return replace(
         op,
         inputs=(op.inputs[0], f"{op.inputs[0]}.sum", op.inputs[-1]),
-        constants=_store(constants, op, scale=scale, bias=quant.exact_int32(bias).astype(np.int32)),
+        constants=work.store(op, scale=scale, bias=quant.exact_int32(bias).astype(np.int32)),
         attributes=(("heads", op.integer("heads")), ("preshift", preshift), ("shift", shift)),
     )
 
 
-def _layernorm(model: Model, op: Op, tensors: dict[str, Tensor], constants: dict[str, Array]) -> Op:
-    x, y = tensors[op.inputs[0]], tensors[op.outputs[0]]
-    width = x.shape[-1]
-    if width > MAX_WIDTH:
-        raise ValueError(f"{op.name}: LayerNorm over {width} channels; the integer kernel takes at most {MAX_WIDTH}")
-    gamma = model.constants[op.constant("gamma")].astype(np.float64) / y.scale[0] / 4096
-    beta = model.constants[op.constant("beta")].astype(np.float64) / y.scale[0] + y.zero
-    bound = np.sqrt(width) * 4096 * 1.01 + 2
-    for shift in range(MAX_SHIFT, -1, -1):
-        mult, rounding = np.rint(gamma * 2.0**shift), np.rint(beta * 2.0**shift) + ((1 << shift) >> 1)
-        if (np.abs(mult) * bound + np.abs(rounding)).max() < quant.INT32_MAX:
-            break
-    epsilon = round(op.number("epsilon") * width**2 / x.scale[0] ** 2)
-    most = 2**30 - 1 - (width**2 * 255**2) // 4
+def _layernorm(work: _Work, op: Op) -> Op:
+    (x_scale, _), (y_scale, y_zero) = work.single(op, op.inputs[0]), work.single(op, op.outputs[0])
+    width = work.tensors[op.inputs[0]].shape[-1]
+    if width > quant.LAYERNORM_WIDTH:
+        raise ValueError(f"{op.name}: LayerNorm over {width} channels; allowed are at most {quant.LAYERNORM_WIDTH}")
+    gamma, beta = (np.broadcast_to(work.source(op, role), (width,)) / y_scale for role in ("gamma", "beta"))
+    mult, rounding, shift = quant.choose_layernorm(gamma, beta + y_zero, width)
     return replace(
         op,
-        constants=_store(constants, op, mult=mult.astype(np.int32), round=rounding.astype(np.int32)),
+        constants=work.store(op, mult=mult, round=rounding),
         attributes=(
-            ("epsilon", int(np.clip(epsilon, 1, most))),
+            ("epsilon", quant.layernorm_epsilon(op.number("epsilon"), width, x_scale)),
             ("guard", quant.layernorm_guard(width)),
             ("shift", shift),
         ),
     )
 
 
-def _activation(model: Model, op: Op, tensors: dict[str, Tensor], constants: dict[str, Array]) -> Op:
-    x, y = tensors[op.inputs[0]], tensors[op.outputs[0]]
-    real = FUNCTIONS[op.text("function")]((np.arange(-128, 128) - x.zero) * x.scale[0])
-    table = quant.sat8(np.rint(real / y.scale[0]) + y.zero)
-    return replace(op, constants=_store(constants, op, table=table))
+def _activation(work: _Work, op: Op) -> Op:
+    x, y = work.single(op, op.inputs[0]), work.single(op, op.outputs[0])
+    return replace(op, constants=work.store(op, table=quant.activation_table(function_of(op), *x, *y)))
 
 
-def _add(model: Model, op: Op, tensors: dict[str, Tensor], constants: dict[str, Array]) -> Op:
-    a, y = tensors[op.inputs[0]], tensors[op.outputs[0]]
+def _add(work: _Work, op: Op) -> Op:
+    (a_scale, a_zero), (y_scale, y_zero) = work.single(op, op.inputs[0]), work.single(op, op.outputs[0])
     stored: tuple[tuple[str, str], ...] = ()
     if len(op.inputs) == 2:
-        b_scale, b_zero = tensors[op.inputs[1]].scale[0], tensors[op.inputs[1]].zero
+        b_scale, b_zero = work.single(op, op.inputs[1])
     else:
-        values = model.constants[op.constant("b")].astype(np.float64)
+        values = np.broadcast_to(work.source(op, "b"), work.tensors[op.inputs[0]].shape)
         b_scale, b_zero = quant.activation_scale(float(values.min()), float(values.max()))
-        fixed = quant.sat8(np.rint(np.broadcast_to(values, a.shape) / b_scale) + b_zero)
-        stored = _store(constants, op, b=fixed)
-    ratios = a.scale[0] / y.scale[0], b_scale / y.scale[0]
-    offset = y.zero - a.zero * ratios[0] - b_zero * ratios[1]
-    shift = _safe_shift(128 * sum(ratios) + abs(offset) + 1)
-    return replace(
-        op,
-        constants=stored,
-        attributes=(
-            ("mult_a", round(ratios[0] * 2.0**shift)),
-            ("mult_b", round(ratios[1] * 2.0**shift)),
-            ("round", round(offset * 2.0**shift) + ((1 << shift) >> 1)),
-            ("shift", shift),
-        ),
-    )
+        stored = work.store(op, b=quant.quantise_values(values, b_scale, b_zero))
+    ratios = a_scale / y_scale, b_scale / y_scale
+    offset = y_zero - a_zero * ratios[0] - b_zero * ratios[1]
+    (mult_a, mult_b), rounding, shift = quant.choose_sum(ratios, 128, offset)
+    numbers = (("mult_a", mult_a), ("mult_b", mult_b), ("round", rounding), ("shift", shift))
+    return replace(op, constants=stored, attributes=numbers)
 
 
-def _safe_shift(largest: float) -> int:
-    """The largest shift (at most MAX_SHIFT) with largest·2^shift below 2^30: a bit to spare for roundings."""
-    return max(0, min(MAX_SHIFT, int(np.floor(30 - np.log2(largest)))))
+def _mean(work: _Work, op: Op) -> Op:
+    (x_scale, x_zero), (y_scale, y_zero) = work.single(op, op.inputs[0]), work.single(op, op.outputs[0])
+    rows, ratio = work.tensors[op.inputs[0]].shape[0], x_scale / y_scale
+    (mult,), rounding, shift = quant.choose_sum((ratio / rows,), 128 * rows, y_zero - x_zero * ratio)
+    return replace(op, attributes=(("mult", mult), ("round", rounding), ("shift", shift)))
 
 
-def _mean(model: Model, op: Op, tensors: dict[str, Tensor], constants: dict[str, Array]) -> Op:
-    x, y = tensors[op.inputs[0]], tensors[op.outputs[0]]
-    ratio = x.scale[0] / y.scale[0]
-    offset = y.zero - x.zero * ratio
-    shift = _safe_shift(128 * ratio + abs(offset) + 1)
-    return replace(
-        op,
-        attributes=(
-            ("mult", round(ratio / x.shape[0] * 2.0**shift)),
-            ("round", round(offset * 2.0**shift) + ((1 << shift) >> 1)),
-            ("shift", shift),
-        ),
-    )
-
-
-_QUANTISE = {
+_QUANTISE: dict[str, Callable[[_Work, Op], Op]] = {
     "linear": _linear,
     "probs": _probs,
     "attend": _attend,
@@ -266,9 +240,20 @@ _QUANTISE = {
 }
 
 
+def _outputs(model: Model, samples: Array) -> Array:
+    """Real outputs (count, s', e') for real samples, of a float or an int8 model."""
+    if not model.quantised:
+        return ops.run_batch(model, samples)
+    return ops.dequantise(model, model.output, ops.run_batch(model, ops.quantise_input(model, samples)))
+
+
 def sqnr_db(reference: Model, quantised: Model, samples: Array) -> float:
-    """Signal to quantisation noise of the output in dB over the samples."""
-    exact = ops.run_batch(reference, samples.astype(np.float64))
-    integers = ops.run_batch(quantised, ops.quantise_input(quantised, samples))
-    noise = ops.dequantise(quantised, quantised.output, integers) - exact
-    return float(10 * np.log10((exact**2).sum() / max((noise**2).sum(), 1e-30)))
+    """Signal to quantisation noise of the output in dB over the samples (count, s, e)."""
+    exact = _outputs(reference, samples)
+    noise = _outputs(quantised, samples) - exact
+    return float(10 * np.log10(max((exact**2).sum(), 1e-30) / max((noise**2).sum(), 1e-30)))
+
+
+def top1(model: Model, xs: Array, ys: Array) -> float:
+    """Share of samples xs (count, s, e) whose largest output is the label ys (count,); float or int8 model."""
+    return float(np.mean(_outputs(model, xs).reshape(len(xs), -1).argmax(axis=1) == ys))

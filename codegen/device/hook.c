@@ -1,5 +1,5 @@
-/* The counters of the emulated device: callbacks that Unicorn runs for every basic block. counter.py mirrors the structs and
- * resets them: no libc is needed.
+/* The counters of the emulated device: callbacks that Unicorn runs for every basic block. counter.py mirrors the
+ * structs and resets them: no libc is needed.
  *
  * A block's static costs are looked up by (address, size); `discover` fills them in when it is first seen. Whether its
  * last branch was taken is known when the next block starts. A stage lasts from the block at its entry address to the

@@ -32,7 +32,7 @@ def load_model(
     labels: Path | None,
     hyper: Mapping[str, int] | None = None,
 ) -> LoadedModel:
-    """The model a person named: built in, .onnx, .toml, or just sizes. ValueError says what is wrong with the request."""
+    """The model a person named: built in, .onnx, .toml, or just sizes; ValueError says what is wrong with the name."""
     if name is None:
         if not hyper:
             raise ValueError("name a MODEL (see `dse models`), or give the sizes --s --e --p --h")

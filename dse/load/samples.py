@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,54 +14,74 @@ from numpy.lib import format as npy
 from dse.ir import Array
 
 MAX_BYTES = 256 * 1024 * 1024
+_BROKEN = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError)
 
 
 def load_samples(path: Path, name: str, shape: Sequence[int]) -> Array:
-    """Array `name` of an npz as float64 (count, *shape); ValueError says what is wrong and what is allowed."""
+    """Array `name` of an npz as float32 (count, *shape); ValueError says what is wrong and what is allowed."""
     values = _load(path, name)
     wanted = tuple(shape)
-    if values.ndim != len(wanted) + 1 or values.shape[1:] != wanted or len(values) == 0:
-        raise ValueError(f"{path}: array {name!r} has shape {values.shape}; allowed is (count, {_comma(wanted)})")
+    if values.shape[1:] != wanted or values.ndim != len(wanted) + 1 or len(values) == 0:
+        allowed = ", ".join(("count", *(str(n) for n in wanted)))
+        raise ValueError(f"{path}: array {name!r} has shape {values.shape}; allowed is ({allowed}) with count ≥ 1")
     if values.dtype.kind != "f":
-        raise ValueError(f"{path}: array {name!r} has dtype {values.dtype}; allowed is float32 or float64")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{path}: array {name!r} holds NaN or infinity")
-    return values.astype(np.float64)
+        raise ValueError(f"{path}: array {name!r} has dtype {values.dtype}; allowed is float32 (or another float)")
+    with np.errstate(over="ignore"):
+        samples = values.astype(np.float32)
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{path}: array {name!r} holds NaN, infinity or more than float32 can; remove those samples")
+    return samples
 
 
 def load_labels(path: Path, count: int) -> Array:
-    """Array `y` of an npz as int64 (count,)."""
+    """Array `y` of an npz as int64 (count,), the labels of `count` samples."""
     values = _load(path, "y")
     if values.shape != (count,) or values.dtype.kind not in "iu":
-        raise ValueError(f"{path}: array 'y' must hold {count} integer labels, got {values.dtype} {values.shape}")
+        raise ValueError(
+            f"{path}: array 'y' is {values.dtype} of shape {values.shape}; allowed is ({count},) of integers, "
+            "one label a sample"
+        )
     return values.astype(np.int64)
-
-
-def _comma(shape: Sequence[int]) -> str:
-    return ", ".join(str(n) for n in shape)
 
 
 def _load(path: Path, name: str) -> Array:
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; give samples as an .npz with an array {name!r}")
+        raise ValueError(f"{path}: no such file; give an .npz with an array {name!r}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: not an .npz file; write one with numpy.savez(file, {name}=array)")
+    held = _members(path)
+    if name not in held:
+        raise ValueError(f"{path}: there is no array {name!r}; the file holds {', '.join(held) or 'nothing'}")
+    _check_header(path, name)
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [n.removesuffix(".npy") for n in archive.namelist()]
-            if name not in names:
-                raise ValueError(f"{path}: there is no array {name!r}; the file holds {', '.join(names) or 'nothing'}")
-            _check_header(archive, f"{name}.npy", path)
         with np.load(path, allow_pickle=False) as arrays:
             return np.asarray(arrays[name])
-    except (zipfile.BadZipFile, OSError, EOFError, KeyError) as error:
-        raise ValueError(f"{path}: not a readable .npz file ({error})") from error
+    except _BROKEN as error:
+        raise ValueError(f"{path}: array {name!r} cannot be read ({error}); write the file again") from error
 
 
-def _check_header(archive: zipfile.ZipFile, member: str, path: Path) -> None:
-    with archive.open(member) as stream:
-        version = npy.read_magic(stream)
-        reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = reader(stream)
+def _members(path: Path) -> list[str]:
+    """The arrays an npz holds."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    except _BROKEN as error:
+        raise ValueError(f"{path}: not a readable .npz file ({error}); write the file again") from error
+
+
+def _check_header(path: Path, name: str) -> None:
+    """ValueError when the array is of Python objects or its header claims more than MAX_BYTES; reads no data."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as stream:
+            version = npy.read_magic(stream)
+            reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = reader(stream)
+    except _BROKEN as error:
+        raise ValueError(f"{path}: array {name!r} has no readable header ({error}); write the file again") from error
     if dtype.hasobject:
-        raise ValueError(f"{path}: {member} holds Python objects; only numeric arrays are read")
-    if int(np.prod(shape, dtype=object)) * dtype.itemsize > MAX_BYTES:
-        raise ValueError(f"{path}: {member} is larger than {MAX_BYTES} bytes; calibrate on fewer samples")
+        raise ValueError(f"{path}: array {name!r} holds Python objects, which are never unpickled; save numbers")
+    size_bytes = math.prod(shape) * dtype.itemsize
+    if size_bytes > MAX_BYTES:
+        raise ValueError(
+            f"{path}: array {name!r} takes {size_bytes} bytes; allowed are {MAX_BYTES}; calibrate on fewer samples"
+        )

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import erf
 
 from dse.ir import Array, Op
+from dse.ops.heads import Shapes
 
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": lambda x: 0.5 * x * (1.0 + erf(x / np.sqrt(2.0))),
@@ -18,11 +19,24 @@ FUNCTIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+def function_of(op: Op) -> Callable[[Array], Array]:
+    """The function the op's attribute names; ValueError for an unknown one."""
+    name = op.text("function")
+    if name not in FUNCTIONS:
+        raise ValueError(f"{op.name}: unknown activation function {name!r}; known: {', '.join(FUNCTIONS)}")
+    return FUNCTIONS[name]
+
+
 def float_reference(op: Op, inputs: Sequence[Array], constants: Mapping[str, Array]) -> tuple[Array, ...]:
     """The function of the op's `function` attribute."""
-    return (FUNCTIONS[op.text("function")](inputs[0]),)
+    return (function_of(op)(inputs[0]),)
 
 
 def int8_reference(op: Op, inputs: Sequence[Array], constants: Mapping[str, Array]) -> tuple[Array, ...]:
     """table[x + 128], int8."""
     return (constants["table"][inputs[0].astype(np.int64) + 128],)
+
+
+def macs(op: Op, shapes: Shapes) -> int:
+    """0: a table."""
+    return 0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from dse import quant
 from dse.ir import Array, Op
 from dse.ops.attend import head_products
-from dse.ops.heads import split_heads
+from dse.ops.heads import Shapes, split_heads
 
 
 def float_reference(op: Op, inputs: Sequence[Array], constants: Mapping[str, Array]) -> tuple[Array, ...]:
@@ -17,8 +19,13 @@ def float_reference(op: Op, inputs: Sequence[Array], constants: Mapping[str, Arr
 
 
 def int8_reference(op: Op, inputs: Sequence[Array], constants: Mapping[str, Array]) -> tuple[Array, ...]:
-    """sat8((Σ_h product_h + bias) >> shift), int8; the running sum stays in int32 in head order."""
-    products = head_products(op, inputs, constants)
-    quant.exact_int32(products.cumsum(axis=-3))
-    total = quant.exact_int32(products.sum(axis=-3) + constants["bias"].astype("int64"))
-    return (quant.sat8(total >> op.integer("shift")),)
+    """sat8((Σ_h product_h + bias) >> shift), (..., s, n) int8; the running sum stays in int32 in head order."""
+    running = quant.exact_int32(head_products(op, inputs, constants).cumsum(axis=-3))
+    total = running[..., -1, :, :] + constants["bias"].astype(np.int64)
+    return (quant.sat8(quant.asr(total, op.integer("shift"))),)
+
+
+def macs(op: Op, shapes: Shapes) -> int:
+    """s·s·(width of u over all heads)."""
+    s, width = shapes[op.inputs[-1]]
+    return s * s * width

@@ -1,10 +1,14 @@
-"""(…, s, h·p) <-> (…, h, s, p)."""
+"""What the ops share: (…, s, h·p) <-> (…, h, s, p), exact integer products, and the type of a shape lookup."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
 from dse.ir import Array
+
+Shapes = Mapping[str, tuple[int, ...]]  # tensor name -> shape
 
 
 def split_heads(x: Array, heads: int) -> Array:

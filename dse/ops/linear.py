@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from dse import quant
 from dse.ir import Array, Op
-from dse.ops.heads import integer_matmul
+from dse.ops.heads import Shapes, integer_matmul
 
 
 def float_reference(op: Op, inputs: Sequence[Array], constants: Mapping[str, Array]) -> tuple[Array, ...]:
@@ -16,8 +18,13 @@ def float_reference(op: Op, inputs: Sequence[Array], constants: Mapping[str, Arr
 
 
 def int8_reference(op: Op, inputs: Sequence[Array], constants: Mapping[str, Array]) -> tuple[Array, ...]:
-    """requant(x·Wᵀ + bias), int8."""
-    acc = integer_matmul(inputs[0], constants["w"].T) + constants["bias"].astype("int64")
-    return (
-        quant.requant(acc, constants["mult"], op.integer("round"), op.integer("preshift"), op.integer("shift")),
-    )
+    """requant(x·Wᵀ + bias): x (..., s, k) int8, w (n, k) int8, bias, mult (n,) int32 -> (..., s, n) int8."""
+    acc = integer_matmul(inputs[0], constants["w"].T) + constants["bias"].astype(np.int64)
+    integers = (op.integer(name) for name in ("round", "preshift", "shift"))
+    return (quant.requant(acc, constants["mult"], *integers),)
+
+
+def macs(op: Op, shapes: Shapes) -> int:
+    """s·k·n."""
+    (s, k), (_, n) = shapes[op.inputs[0]], shapes[op.outputs[0]]
+    return s * k * n

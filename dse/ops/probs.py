@@ -8,7 +8,7 @@ import numpy as np
 
 from dse import quant
 from dse.ir import Array, Op
-from dse.ops.heads import integer_matmul, split_heads
+from dse.ops.heads import Shapes, integer_matmul, split_heads
 
 
 def _operands(op: Op, inputs: Sequence[Array]) -> tuple[Array, Array]:
@@ -27,9 +27,14 @@ def float_reference(op: Op, inputs: Sequence[Array], constants: Mapping[str, Arr
 
 
 def int8_reference(op: Op, inputs: Sequence[Array], constants: Mapping[str, Array]) -> tuple[Array, ...]:
-    """(e (..., h, s, s) uint8, sum (..., h, s) int64)."""
-    q, k = _operands(op, inputs)
+    """(e (..., h, s, s) uint8, sum (..., h, s) int32) of int8 q and k; the zero point of k drops in the softmax."""
+    score = integer_matmul(*_operands(op, inputs))
     mult = constants["mult"][:, None, None]
-    return quant.softmax_rows(
-        integer_matmul(q, k), constants["table"], mult, op.integer("round"), op.integer("shift")
-    )
+    e, sums = quant.softmax_rows(score, constants["table"], mult, op.integer("round"), op.integer("shift"))
+    return e, sums.astype(np.int32)
+
+
+def macs(op: Op, shapes: Shapes) -> int:
+    """s·s·(query width): every head's rows against every key."""
+    s, width = shapes[op.inputs[0]]
+    return s * s * width

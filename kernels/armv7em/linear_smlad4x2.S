@@ -77,65 +77,6 @@
         bx      lr
         TLF_END linear_group_smlad4x2
 
-// The last column of an odd n is computed as a pair whose outputs go to F_TMP with a row stride of \stride bytes.
-// r0 channel record - 4, r1 column pair.
-.macro ODD_BEGIN rows, kind
-        ldr     r2, [sp, #F_WS]
-        ldr     r3, [sp, #F_WEND]
-        add     r3, r3, r2
-        str     r3, [sp, #F_WEND]
-        mov     r2, #2
-        str     r2, [sp, #F_ODD]
-        add     r3, sp, #F_TMP
-        ldr     r2, [sp, #F_Y]
-        str     r2, [sp, #F_F]              // where the column belongs
-        str     r3, [sp, #F_Y]
-    .if \kind == 0
-        ldrd    r2, r3, [r0, #4]            // the record behind the last one is not ours to read
-        add     r0, sp, #F_TMP + 16
-        strd    r2, r3, [r0]
-        strd    r2, r3, [r0, #8]
-        sub     r0, r0, #4
-        str     r0, [sp, #F_CHAN]
-    .else
-        mov     r2, #0
-        .set i, 0
-        .rept   \rows
-        str     r2, [sp, #F_TMP + 8 * i]
-        str     r2, [sp, #F_TMP + 8 * i + 4]
-        .set i, i + 1
-        .endr
-    .endif
-        ldr     r2, [sp, #F_YS]
-        str     r2, [sp, #F_F + 4]
-    .if \kind == 0
-        mov     r2, #2
-    .else
-        mov     r2, #8
-    .endif
-        str     r2, [sp, #F_YS]
-.endm
-
-.macro ODD_END rows, kind
-        ldr     r0, [sp, #F_F]
-        ldr     r2, [sp, #F_F + 4]
-        str     r2, [sp, #F_YS]
-        .set i, 0
-        .rept   \rows
-    .if \kind == 0
-        ldrb    r3, [sp, #F_TMP + 2 * i]
-        strb    r3, [r0]
-    .else
-        ldr     r3, [sp, #F_TMP + 8 * i]
-        ldr     r12, [r0]
-        add     r3, r3, r12
-        str     r3, [r0]
-    .endif
-        add     r0, r0, r2
-        .set i, i + 1
-        .endr
-.endm
-
 // acc = requant(acc) without the saturation to 8 bits (general form). r0 next channel record, r12 lr multipliers.
 .macro REQUANT_GENERAL rows
         ldr     r2, [sp, #F_PRE]
@@ -156,14 +97,6 @@
     .if \acc < 4 + 2 * \rows
         mla     r\acc, r\acc, lr, r3
         asr     r\acc, r\acc, r2
-    .endif
-        .endr
-.endm
-
-.macro SATURATE rows
-        .irp    acc, 4,5,6,7,8,9,10,11
-    .if \acc < 4 + 2 * \rows
-        ssat    r\acc, #8, r\acc
     .endif
         .endr
 .endm
@@ -220,39 +153,10 @@
     .endif
 .endm
 
-// r2, r12, lr, \last: the output rows of this tile.
-.macro ROW_POINTERS rows, last
-        ldr     r2, [sp, #F_Y]
-    .if \rows > 1
-        ldr     r3, [sp, #F_YS]
-        add     r12, r2, r3
-    .endif
-    .if \rows > 2
-        add     lr, r12, r3
-    .endif
-    .if \rows > 3
-        add     \last, lr, r3
-    .endif
-.endm
-
 // r4..r11 are the outputs (rows: saturated, keys and values: words in r4, r8, add: int32). r0 is kept.
 .macro STORE kind, rows
     .if \kind == 0
-        ROW_POINTERS \rows, r3
-      .if \rows > 3
-        strb    r10, [r3]
-        strb    r11, [r3, #1]
-      .endif
-      .if \rows > 2
-        strb    r8, [lr]
-        strb    r9, [lr, #1]
-      .endif
-      .if \rows > 1
-        strb    r6, [r12]
-        strb    r7, [r12, #1]
-      .endif
-        strb    r5, [r2, #1]
-        strb    r4, [r2], #2
+        STORE_BYTES \rows
     .elseif \kind == 1
         ldr     r2, [sp, #F_Y]
       .if \rows > 2
@@ -390,6 +294,14 @@
         blo     .L\fn\()_next\rows
         bne     .L\fn\()_odd_end\rows
 .L\fn\()_odd\rows:
+      .if \kind == 0
+        ldrd    r2, r3, [r0, #4]            // the record behind the last one is not ours to read
+        add     r0, sp, #F_TMP + 16
+        strd    r2, r3, [r0]
+        strd    r2, r3, [r0, #8]
+        subs    r0, r0, #4
+        str     r0, [sp, #F_CHAN]
+      .endif
         ODD_BEGIN \rows, \kind
         b       .L\fn\()_tile\rows
 .L\fn\()_odd_end\rows:

@@ -9,7 +9,7 @@
 /* Starts the cycle counter. Call once, before anything else. */
 void tlf_port_init(void);
 
-/* Core clock cycles since tlf_port_init, modulo 2^32: subtract two readings as uint32_t. 0 where there is no counter. */
+/* Core clock cycles since tlf_port_init, modulo 2^32: subtract two readings as uint32_t. QEMU has no counter: 0. */
 uint32_t tlf_port_cycles(void);
 
 /* Sends size_bytes bytes to the console. A weak function that drops them unless TLF_SEMIHOSTING is defined: define your

@@ -79,9 +79,10 @@ ASSEMBLY = f"""
 
     function select                 @ r0 = address, r1 = 1: two conditional accesses, then code that must run in full
     cmp  r1, #1
-    itt  eq
+    itte eq
     ldreq r2, [r0]
     streq r2, [sp, #-8]
+    movne r2, #0
     cmp  r1, #5                     @ `eq` fails from here on
     beq  1f
     movs r0, #1
@@ -152,9 +153,9 @@ int32_t quit(void) { tlf_port_write("goodbye", 7); tlf_port_exit(7); }
 
 typedef void (*anything)(void);
 volatile anything keep[] = {count_even, many_loads, fifth, deep, store_byte, load_pair, load_word, load_words, select,
-                            stack_pointer, jump, forever, clobber, supervisor_call, both, (anything)state, (anything)halves,
-                            (anything)measure, (anything)quit, (anything)memcpy, (anything)memmove, (anything)memset,
-                            (anything)memcmp};
+                            stack_pointer, jump, forever, clobber, supervisor_call, both, (anything)state,
+                            (anything)halves, (anything)measure, (anything)quit, (anything)memcpy, (anything)memmove,
+                            (anything)memset, (anything)memcmp};
 int main(void) { return keep[0] != 0 && arena1[0] == arena2[0]; }
 """
 STRING_H = """
@@ -345,6 +346,7 @@ def test_conditional_accesses_under_every_hook(boot: Callable[..., Device], opti
     assert device.call("select", [0, 0]).value == 15
     with pytest.raises(DeviceFault):
         device.call("select", [0, 1])
+    assert device.call("sum_to", [10]).value == 55  # the fault left the rest of its IT block behind
     assert device.call("select", [0x2000_1000, 1]).value == 15
 
 

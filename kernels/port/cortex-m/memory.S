@@ -1,5 +1,5 @@
-/* memcpy, memmove, memset, memcmp and their EABI names as the C compilers expect them, so that no libc is needed and every
- * toolchain runs the same code. Assembly, because a compiler may turn a C body back into a call of itself. ARMv7E-M.
+/* memcpy, memmove, memset, memcmp and their EABI names as the C compilers expect them, so that no libc is needed and
+ * every toolchain runs the same code. ARMv7E-M assembly, because a compiler may turn a C body into a call of itself.
  */
     .syntax unified
     .thumb
@@ -59,7 +59,7 @@
 2:  bx      lr
     .size memmove, . - memmove
 
-/* __aeabi_memset: r0 = to, r1 = bytes, r2 = byte value; __aeabi_memclr: value 0; memset: r0 = to, r1 = value, r2 = bytes. */
+/* __aeabi_memset: r0 = to, r1 = bytes, r2 = byte value. __aeabi_memclr: the value is 0. */
     function tlf_memclr
     eabi memclr
     movs    r2, #0

@@ -1,0 +1,1 @@
+"""The built-in models, as data: one TOML of hyper-parameters a network, and folders of trained ones."""
