@@ -14,5 +14,7 @@ class KernelData(BuildHookInterface):
         if version == "editable":
             return
         root = Path(self.root) / "kernels"
-        for path in sorted(p for p in root.rglob("*") if p.is_file() and p.suffix in {".c", ".h", ".S", ".inc", ".ld", ".toml"}):
+        for path in sorted(
+            p for p in root.rglob("*") if p.is_file() and p.suffix in {".c", ".h", ".S", ".inc", ".ld", ".toml"}
+        ):
             build_data["force_include"][str(path)] = f"codegen/_kernels/{path.relative_to(root).as_posix()}"

@@ -8,7 +8,7 @@ intervals meet, and placement is interval packing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dse.program import Buffer, Call, Node, Pointer, Stage

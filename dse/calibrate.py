@@ -64,7 +64,9 @@ def _measure(
     calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel.op))]
     program = bench_program(calls, target)
     elf = _build(program, target, kernels, folder)
-    device = Device(elf, target.cpu, MemoryMap(tuple((r.name, r.base, r.size_bytes) for r in target.regions)), wait_states)
+    device = Device(
+        elf, target.cpu, MemoryMap(tuple((r.name, r.base, r.size_bytes) for r in target.regions)), wait_states
+    )
     device.boot()
     _fill(device, program)
     symbols = stage_symbols([stage.name for stage in program.stages])
@@ -160,7 +162,9 @@ def bench_program(calls: list[tuple[Call, tuple[Buffer | Constant, ...]]], targe
     placed = place_buffers([*io, *buffers], spans, target.ram(), {})
     constants = tuple(item for _, items in calls for item in items if isinstance(item, Constant))
     ends = {"input": Pointer("input"), "output": Pointer("output"), "input_bytes": 4, "output_bytes": 4}
-    return Program("bench", "none", target.name, "bench", **ends, buffers=placed, constants=constants, stages=tuple(stages))
+    return Program(
+        "bench", "none", target.name, "bench", **ends, buffers=placed, constants=constants, stages=tuple(stages)
+    )
 
 
 def _build(program: Program, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> Path:
@@ -171,7 +175,12 @@ def _build(program: Program, target: Target, kernels: Mapping[str, Kernel], fold
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     used = [source / "src" / name for name in files_to_compile(files)]
-    include = [source / "src", source / "src" / "kernels" / "include", source / "src" / "port", source / "src" / "port" / "cortex-m"]
+    include = [
+        source / "src",
+        source / "src" / "kernels" / "include",
+        source / "src" / "port",
+        source / "src" / "port" / "cortex-m",
+    ]
     script = source / "src" / "port" / target.port / "link.ld"
     return build(used, include, folder / "bench.elf", linker_script=script, isa=target.isa).elf
 
@@ -188,9 +197,7 @@ def _fill(device: Device, program: Program) -> None:
         device.write(device.symbol(arena_symbol(region)).address, rng.integers(1, 100, size).astype(np.uint8).tobytes())
 
 
-def _flash_stall(
-    target: Target, kernels: Mapping[str, Kernel], folder: Path, fits: Mapping[str, KernelFit]
-) -> float:
+def _flash_stall(target: Target, kernels: Mapping[str, Kernel], folder: Path, fits: Mapping[str, KernelFit]) -> float:
     """Stall cycles a flash byte and wait state: linear kernels measured with and without wait states."""
     if target.max_wait_states == 0:
         return 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from rich.table import Table
 
 from cost_models.calibration import load_calibration
@@ -71,5 +70,3 @@ def calibrate(options: Options) -> Answer:
     """Fit the cost terms of every kernel on the emulated device and write the calibration file."""
     path, table = calibration_runs.calibrate(load_target(options.target), options.out, options.progress)
     return Answer({"written": str(path)}, (table, f"wrote {path}"))
-
-

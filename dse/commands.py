@@ -250,5 +250,3 @@ def whatif(options: Options) -> Answer:
 
 def _with_objective(options: Options, objective: str) -> Options:
     return replace(options, objective=objective)
-
-

@@ -120,8 +120,7 @@ def execute(
         cycles=first.cycles,
         instructions=first.instructions,
         stages=tuple(
-            StageRun(name, count.cycles, count.instructions)
-            for name, count in zip(stages, first.stages, strict=True)
+            StageRun(name, count.cycles, count.instructions) for name, count in zip(stages, first.stages, strict=True)
         ),
         outputs=results,
         bit_exact=bool(np.array_equal(results, expected)),

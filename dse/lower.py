@@ -171,4 +171,3 @@ def _mean(build: Builder, op: Op) -> None:
 
 
 _LOWER = {"linear": _linear, "layernorm": _layernorm, "activation": _activation, "add": _add, "mean": _mean}
-

@@ -142,7 +142,9 @@ class _Attention:
             shift=op.integer("shift"),
         )
 
-    def attend(self, e: Pointer, sums: Pointer, y: Pointer, stride: int, head: Affine, local: Affine, rows: Affine) -> None:
+    def attend(
+        self, e: Pointer, sums: Pointer, y: Pointer, stride: int, head: Affine, local: Affine, rows: Affine
+    ) -> None:
         """softmax·V of one head into the context, or (fused VO) added to the int32 accumulators."""
         op, shape = self.block.attend, self.shape
         layout = "rows" if self.block.output is not None else "add"

@@ -52,7 +52,7 @@ class Memory:
 
     @staticmethod
     def _check_range(buffer: Buffer, index: Array) -> None:
-        if index.size and not (0 <= index.min() and index.max() < buffer.size_bytes):
+        if index.size and not (index.min() >= 0 and index.max() < buffer.size_bytes):
             raise OverlapError(f"{buffer.name}: access to {index.min()}..{index.max()} of {buffer.size_bytes} bytes")
 
     # ---- typed views ---------------------------------------------------------------------------------------------

@@ -28,7 +28,6 @@ from dse.search import Found, Progress, exhaust, search
 from dse.space import Space, build_space, check_schedule
 from dse.target import Target, load_target
 
-
 DEVICE_SAMPLES = 20
 
 
@@ -201,6 +200,3 @@ def _clear(folder: Path) -> None:
         else:
             path.unlink()
     folder.rmdir()
-
-
-

@@ -106,8 +106,17 @@ def _quantised_tensor(model: Model, tensor: Tensor, ranges: dict[str, _Range]) -
     if heads:
         largest = np.maximum(np.abs(found.low), np.abs(found.high)).reshape(heads, -1).max(axis=1)
         return replace(tensor, dtype="s8", scale=tuple(quant.symmetric_scale(float(v)) for v in largest), zero=0)
-    scale, zero = quant.activation_scale(float(found.low.min()), float(found.high.max()))
+    least = max((_least_scale(model, op) for op in model.consumers(tensor.name)), default=0.0)
+    scale, zero = quant.activation_scale(float(found.low.min()), float(found.high.max()), least)
     return replace(tensor, dtype="s8", scale=(scale,), zero=zero)
+
+
+def _least_scale(model: Model, op: Op) -> float:
+    """The finest scale the op can read: a LayerNorm whose epsilon outweighs its input needs a coarser one."""
+    width = model.tensors[op.inputs[0]].shape[-1]
+    if op.kind != "layernorm" or width > quant.LAYERNORM_WIDTH:
+        return 0.0
+    return quant.layernorm_least_scale(op.number("epsilon"), width)
 
 
 def _per_head(model: Model, name: str) -> int:

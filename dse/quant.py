@@ -134,12 +134,12 @@ def rounding_term(offset: float, shift: int) -> int:
     return round(offset * 2.0**shift) + ((1 << shift) >> 1)
 
 
-def activation_scale(low: float, high: float) -> tuple[float, int]:
-    """(scale, zero) of an asymmetric int8 activation covering [low, high] and 0; (1, 0) for an all-zero one."""
+def activation_scale(low: float, high: float, least: float = 0.0) -> tuple[float, int]:
+    """(scale ≥ least, zero) of an asymmetric int8 activation covering [low, high] and 0; (1, 0) for an all-zero one."""
     low, high = min(low, 0.0), max(high, 0.0)
     if high - low < 1e-12:
         return 1.0, 0
-    scale = (high - low) / 255.0
+    scale = max((high - low) / 255.0, least)
     return scale, int(np.clip(round(-128 - low / scale), -128, 127))
 
 
@@ -257,10 +257,19 @@ def layernorm_guard(width: int) -> int:
     return ((width - 1).bit_length() + 1) // 2
 
 
+def _most_epsilon(width: int) -> int:
+    """The largest epsilon with which V of any int8 row stays below 2^30."""
+    return (1 << 30) - 1 - width * width * 255 * 255 // 4
+
+
+def layernorm_least_scale(epsilon: float, width: int) -> float:
+    """The smallest input scale whose integer epsilon keeps V below 2^30: finer inputs would need a larger V."""
+    return width * math.sqrt(epsilon / _most_epsilon(width))
+
+
 def layernorm_epsilon(epsilon: float, width: int, x_scale: float) -> int:
-    """The layer's epsilon in units of V, at least 1 and such that V stays below 2^30."""
-    most = (1 << 30) - 1 - width * width * 255 * 255 // 4
-    return max(1, min(most, round(min(epsilon * width * width / x_scale**2, 2.0**30))))
+    """The layer's epsilon in units of V, at least 1; x_scale ≥ layernorm_least_scale."""
+    return max(1, min(_most_epsilon(width), round(epsilon * width * width / x_scale**2)))
 
 
 def choose_layernorm(gamma: Array, beta: Array, width: int) -> tuple[Array, Array, int]:

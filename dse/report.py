@@ -113,7 +113,9 @@ def overrun_lines(
     lines.append(f"  alive at the peak (stage {stage}): {shown}{more}")
     need = max((o.demand_bytes for o in overruns if o.region != "flash"), default=None)
     if need is not None:
-        lines.append(f"  what would help: --ram {-(-need // 1024)}K or more{', other forms (drop --form)' if pinned else ''},")
+        lines.append(
+            f"  what would help: --ram {-(-need // 1024)}K or more{', other forms (drop --form)' if pinned else ''},"
+        )
         lines.append("  a model with fewer tokens or a smaller embedding, or a target with more RAM")
     else:
         lines.append("  what would help: a larger --flash, or a fused form with fewer weights")

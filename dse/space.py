@@ -129,7 +129,9 @@ def check_schedule(schedule: Schedule, space: Space) -> None:
             raise ValueError(f"schedule: {knob} = {count} must lie in 0..{context.tokens} (0 = layer by layer)")
     if a.rows == 0:
         if a != Attention(heads=context.heads) and context.has_attention:
-            raise ValueError("schedule: attention.rows = 0 (layer by layer) needs every head and no other attention knob")
+            raise ValueError(
+                "schedule: attention.rows = 0 (layer by layer) needs every head and no other attention knob"
+            )
         return
     if not 1 <= a.map_rows <= a.rows:
         raise ValueError(f"schedule: attention.map_rows = {a.map_rows} must lie in 1..{a.rows} (attention.rows)")

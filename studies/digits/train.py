@@ -38,7 +38,9 @@ def shifted(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Images moved by at most one pixel up, down, left or right, each at random."""
     moves = torch.randint(-1, 2, (len(x), 2), generator=generator)
     padded = nn.functional.pad(x, (1, 1, 1, 1))
-    return torch.stack([p[1 + dy : 9 + dy, 1 + dx : 9 + dx] for p, (dy, dx) in zip(padded, moves.tolist(), strict=True)])
+    return torch.stack(
+        [p[1 + dy : 9 + dy, 1 + dx : 9 + dx] for p, (dy, dx) in zip(padded, moves.tolist(), strict=True)]
+    )
 
 
 def train(model: nn.Module, x: torch.Tensor, y: torch.Tensor, epochs: int, seed: int) -> None:
