@@ -1,7 +1,7 @@
 """Program -> the text of a C project. Pure: returns {path: text} and touches no file.
 
-The project is whole: network (arenas, one function a stage), weights, the kernels it calls, the board's port, a main that
-shows its use, and a Makefile for zig and arm-none-eabi-gcc.
+The project is whole: network (arenas, one function a stage), weights, the kernels it calls, the board's port, a main
+that shows its use, and a Makefile for zig and arm-none-eabi-gcc.
 """
 
 from __future__ import annotations

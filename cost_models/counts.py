@@ -1,7 +1,7 @@
 """Program -> exact counts in closed form: calls, loop iterations, MACs and bytes per memory.
 
-A loop's body is counted once for its full steps and once for its ragged last step, never unrolled. The results equal the
-interpreter's counters to the last byte (a test holds them together).
+A loop's body is counted once for its full steps and once for its ragged last step, never unrolled. The results equal
+the interpreter's counters to the last byte (a test holds them together).
 """
 
 from __future__ import annotations

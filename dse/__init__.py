@@ -1,3 +1,3 @@
-"""Tileformer: search the schedules of an encoder Tiny Transformer for one microcontroller, and emit the best as int8 C."""
+"""Tileformer: search the schedules of an encoder Tiny Transformer for a microcontroller, emit the best as int8 C."""
 
 __version__ = "0.1.0"

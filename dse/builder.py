@@ -53,7 +53,7 @@ class Builder:
         return self._home[tensor]
 
     def overwrite_or_new(self, op: Op, *operands: str) -> Pointer:
-        """The home of the op's result: a dead operand of the same size when there is one (elementwise ops), else new."""
+        """The home of an elementwise op's result: a dead operand of the same size when there is one, else a new one."""
         result = op.outputs[0]
         for operand in operands:
             readers = self.model.consumers(operand)
@@ -103,7 +103,7 @@ class Builder:
         """The pointer moved on by some bytes."""
         return Pointer(pointer.base, pointer.offset_bytes + offset_bytes)
 
-    def call(self, kernel_op: str, source: Op, family: str = "", **arguments: Argument) -> None:
+    def call(self, kernel_op: str, source: Op, family: str = "", /, **arguments: Argument) -> None:
         """Record one kernel call; the scratch its variant asks for becomes a buffer of its own."""
         kernel = self._variant(kernel_op, family)
         values = {k: affine(v) if isinstance(v, int) else v for k, v in arguments.items()}

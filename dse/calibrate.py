@@ -1,7 +1,7 @@
 """Micro-benchmarks on the emulated device -> the calibration file of a target.
 
-A benchmark is a Program like any other, with one stage a shape that calls one kernel a few times; it goes through the same
-emitter, compiler and device as a real network, so what is fitted is what will be counted.
+A benchmark is a Program like any other, with one stage a shape that calls one kernel a few times; it goes through the
+same emitter, compiler and device as a real network, so what is fitted is what will be counted.
 """
 
 from __future__ import annotations
@@ -161,9 +161,18 @@ def bench_program(calls: list[tuple[Call, tuple[Buffer | Constant, ...]]], targe
         spans |= {item.name: Span(position, position) for item in items}
     placed = place_buffers([*io, *buffers], spans, target.ram(), {})
     constants = tuple(item for _, items in calls for item in items if isinstance(item, Constant))
-    ends = {"input": Pointer("input"), "output": Pointer("output"), "input_bytes": 4, "output_bytes": 4}
     return Program(
-        "bench", "none", target.name, "bench", **ends, buffers=placed, constants=constants, stages=tuple(stages)
+        model="bench",
+        form="none",
+        target=target.name,
+        schedule_digest="bench",
+        input=Pointer("input"),
+        input_bytes=4,
+        output=Pointer("output"),
+        output_bytes=4,
+        buffers=placed,
+        constants=constants,
+        stages=tuple(stages),
     )
 
 

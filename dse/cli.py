@@ -20,7 +20,7 @@ ERR = Console(stderr=True)
 SIZES = {"": 1, "K": 1024, "M": 1024 * 1024}
 
 
-class Bytes(click.ParamType):
+class Bytes(click.ParamType[int]):
     """`65536`, `64K` or `1M` -> bytes."""
 
     name = "bytes"
@@ -35,7 +35,7 @@ class Bytes(click.ParamType):
         return int(digits) * SIZES[unit]
 
 
-class ByteList(click.ParamType):
+class ByteList(click.ParamType[tuple[int, ...]]):
     """`16K,32K,64K` -> a tuple of bytes."""
 
     name = "bytes,bytes,..."

@@ -1,7 +1,7 @@
 """Program -> output bytes, in numpy: the oracle of the emitted C, and the counter the cost model must equal.
 
-Every call reads its operands from the bytes of the arenas and writes its result there, through the layouts the C kernels
-use; so a wrong offset, size, layout or overlap changes the output here exactly as it would on the device.
+Every call reads its operands from the bytes of the arenas and writes its result there, through the layouts the C
+kernels use; so a wrong offset, size, layout or overlap changes the output here exactly as it would on the device.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class _Frame:
         return self.memory.read_rows(*self.pointers[name], rows, columns, stride, dtype)
 
     def vector(self, name: str, count: int, dtype: str = "s32") -> Array:
-        return self.rows(name, 1, count, 0, dtype)[0]
+        row: Array = self.rows(name, 1, count, 0, dtype)[0]
+        return row
 
     def pairs(self, name: str, columns: int, depth: int, stride: int) -> Array:
         return self.memory.read_pairs(*self.pointers[name], columns, depth, stride)
@@ -74,8 +75,8 @@ class _Frame:
 def interpret(program: Program, input_values: Array) -> Interpretation:
     """Run the program on an (s, e) int8 input.
 
-    OverlapError when a call reads bytes that are not (or no longer) those of its operand; OverflowError when an int32 of
-    a kernel would overflow.
+    OverlapError when a call reads bytes that are not (or no longer) its operand's; OverflowError when an int32 of a kernel
+    would overflow.
     """
     memory, counters = Memory(program), Counters()
     memory.write_rows(program.input.base, 0, input_values.astype(np.int8).reshape(1, -1), 0)

@@ -1,4 +1,4 @@
-"""Operand layouts of the kernels: int8 matrices <-> the bytes of `pairs` and `panels` (kernels/include/tileformer.h)."""
+"""Operand layouts of the kernels (tileformer.h): int8 matrices <-> the bytes of `pairs` and `panels`."""
 
 from __future__ import annotations
 

@@ -187,9 +187,22 @@ class _Attention:
         weights, channel, columns, depth = self.build.weights(op, depth_heads=shape.heads)
         stride = pairs_stride_bytes(depth)
         y = self.build.at(self.result, row * shape.out)
-        numbers = {name: op.integer(name) for name in ("round", "preshift", "shift")}
-        sizes = dict(m=rows, n=columns, k=depth, x_stride=depth, w_stride=stride, y_stride=shape.out)
-        self.build.call("linear_rows", op, "linear", x=context, w=weights, channel=channel, y=y, **sizes, **numbers)
+        self.build.call(
+            "linear_rows",
+            op,
+            "linear",
+            x=context,
+            w=weights,
+            channel=channel,
+            y=y,
+            m=rows,
+            n=columns,
+            k=depth,
+            x_stride=depth,
+            w_stride=stride,
+            y_stride=shape.out,
+            **_requantisation(op),
+        )
 
     def accumulate_output(self, context: Pointer, accumulators: Pointer, head: Affine, rows: Affine) -> None:
         """A head tile's share of the output projection, added to int32 accumulators."""
@@ -222,10 +235,11 @@ class _Attention:
         shape, op = self.shape, self.block.output or self.block.attend
         bias = self.build.model.constants[op.constant("bias")].astype(np.int32)
         if self.block.output is None:  # fused VO: the shares are already scaled; bias carries offset and rounding
-            mult, numbers = np.ones_like(bias), dict(round=0, preshift=0, shift=op.integer("shift"))
+            mult = np.ones_like(bias)
+            numbers: dict[str, int] = {"round": 0, "preshift": 0, "shift": op.integer("shift")}
         else:
             mult = self.build.model.constants[op.constant("mult")].astype(np.int32)
-            numbers = {name: op.integer(name) for name in ("round", "preshift", "shift")}
+            numbers = _requantisation(op)
         channel = self.build.constant(f"{op.name}.channel", np.stack([bias, mult], axis=1).reshape(-1))
         self.build.call(
             "narrow",
@@ -239,6 +253,10 @@ class _Attention:
             y_stride=shape.out,
             **numbers,
         )
+
+
+def _requantisation(op: Op) -> dict[str, int]:
+    return {name: op.integer(name) for name in ("round", "preshift", "shift")}
 
 
 def lower_attention(build: Builder, block: AttentionBlock) -> None:

@@ -32,14 +32,16 @@ class Memory:
         """Bytes of `base` at an index array, counted as read; raises OverlapError when they are not its own."""
         if base in self.constants:
             self.moved["flash", "read"] += index.size
-            return np.frombuffer(self.constants[base].data, np.uint8)[index]
+            flash: Array = np.frombuffer(self.constants[base].data, np.uint8)
+            return flash[index]
         buffer = self.buffers[base]
         self._check_range(buffer, index)
         where = index + buffer.offset_bytes
         if (self.owners[buffer.region][where] != self.ids[base]).any():
             raise OverlapError(f"{base}: reads bytes it does not own in {buffer.region}")
         self.moved[buffer.region, "read"] += index.size
-        return self.arenas[buffer.region][where]
+        values: Array = self.arenas[buffer.region][where]
+        return values
 
     def store(self, base: str, index: Array, values: Array) -> None:
         """Write bytes of `base` at an index array and take ownership of them."""

@@ -62,16 +62,16 @@ class Prepared:
 
 
 def prepare(
-    model: str,
+    model: str | None,
     target: str,
-    scope: str = "mhsa",
+    scope: str | None = None,
     form: str | None = None,
     calib: Path | None = None,
     labels: Path | None = None,
     hyper: Mapping[str, int] | None = None,
     max_sqnr_loss_db: float = 1.0,
 ) -> Prepared:
-    """Load, quantise in every form and admit those within `max_sqnr_loss_db` of the unfused one; ValueError says why not."""
+    """Load, quantise every form, admit those within `max_sqnr_loss_db` of the unfused one; ValueError says why not."""
     board = load_target(target)
     loaded = load_model(model, scope, calib, labels, hyper)
     wanted = (form,) if form else forms(loaded.model)

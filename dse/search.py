@@ -9,10 +9,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import optuna
 
 from dse.cost import Cost
+from dse.knobs import Choice
 from dse.pareto import Point, front
 from dse.schedule import Schedule
 from dse.space import Space
@@ -62,7 +64,9 @@ def search(
         study.enqueue_trial(dict(point))
 
     def objective(trial: optuna.Trial) -> Sequence[float]:
-        point = {name: trial.suggest_categorical(name, options) for name, options in space.choices}
+        point: dict[str, Choice] = {}
+        for name, options in space.choices:
+            point[name] = cast("Choice", trial.suggest_categorical(name, options))
         schedule = space.decode(point)
         if schedule is None:
             trial.set_constraint("legal", ILLEGAL)

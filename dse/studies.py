@@ -1,4 +1,4 @@
-"""Runs what studies/*.toml declare: models × forms × RAM budgets on a target, every winner executed; CSV and Markdown out."""
+"""studies/*.toml -> CSV and Markdown: models × forms × RAM budgets on a target, every winner executed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cost_models.model import Budget
 from dse import __version__, execute, pipeline
 from dse.pareto import Point
-from dse.pipeline import Budget, Prepared
+from dse.pipeline import Prepared
 
 COLUMNS = (
     "model",
@@ -127,7 +128,15 @@ def _csv(rows: list[Row], header: str) -> str:
 
 
 def _markdown(rows: list[Row], plan: Mapping[str, Any], header: str) -> str:
-    shown = ("model", "scope", "form", "ram_budget_bytes", "executed_cycles", "error_percent", "mac_per_cycle")
+    shown: tuple[str, ...] = (
+        "model",
+        "scope",
+        "form",
+        "ram_budget_bytes",
+        "executed_cycles",
+        "error_percent",
+        "mac_per_cycle",
+    )
     shown += ("latency_ms", "energy_uj", "arena_bytes", "flash_bytes", "bit_exact")
     lines = [header.replace("# ", "Provenance: "), "", "| " + " | ".join(c.replace("_", " ") for c in shown) + " |"]
     lines.append("|" + "---|" * len(shown))

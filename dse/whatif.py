@@ -19,8 +19,8 @@ class BudgetAnswer:
 def answer_budgets(budgets: Sequence[int], find_best: Callable[[int], Sequence[Point]]) -> tuple[BudgetAnswer, ...]:
     """The fastest schedule for every budget, in ascending order of budget.
 
-    `find_best(budget)` searches under one budget and returns everything fitting it found. What fits a smaller budget fits
-    a larger one, so every answer may use the finds of all searches: latency never rises with the budget.
+    `find_best(budget)` searches under one budget and returns what fits of what it found. What fits a smaller budget fits a
+    larger one, so every answer may use the finds of all searches: latency never rises with the budget.
     """
     pool: list[Point] = []
     for budget in sorted(budgets):

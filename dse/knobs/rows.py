@@ -1,4 +1,4 @@
-"""rows: query rows a step of the depth-first attention, `<rows>/<map rows>`; map rows are those of the innermost map."""
+"""rows: query rows a step of the depth-first attention, `<rows>/<map rows>` (those of the innermost map)."""
 
 from dse.knobs.context import Choice, Context, row_steps
 

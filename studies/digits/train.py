@@ -1,7 +1,7 @@
 """Trains the built-in digits encoder and exports it: digits.onnx (fp32), calibration.npz, test.npz.
 
-Run: pip install 'tileformer[train]', then python studies/digits/train.py. Data: scikit-learn's digits (1 797 images of 8x8,
-UCI optical recognition of handwritten digits). A token is one image row; pixels are divided by 16, so x is in [0, 1].
+Run: pip install 'tileformer[train]', then python studies/digits/train.py. Data: scikit-learn's digits (1 797 images of
+8x8, UCI optical recognition of handwritten digits). A token is one image row; pixels are divided by 16, so x is in [0, 1].
 """
 
 from __future__ import annotations

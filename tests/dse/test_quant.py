@@ -303,7 +303,9 @@ def test_multiplier_is_safe_largest_and_preshifted_only_when_short(ratios, bound
     for acc in (bound, -bound):
         quant.requant(np.full(len(ratios), acc), m.mult, m.rounding, m.preshift, m.shift)
     reach = (bound >> m.preshift) + 1
-    doubled = round(max(ratios) * 2.0 ** (m.shift + 1 + m.preshift)) * reach + abs(zero << (m.shift + 1)) + (1 << m.shift)
+    doubled = (
+        round(max(ratios) * 2.0 ** (m.shift + 1 + m.preshift)) * reach + abs(zero << (m.shift + 1)) + (1 << m.shift)
+    )
     assert m.shift == quant.MAX_SHIFT or doubled >= 2**31 - 1
     if m.preshift:
         plain = quant._at_preshift(np.array(ratios), bounds, zero, m.preshift - 1)
