@@ -180,8 +180,7 @@ def print_program(program: Program) -> str:
     for buffer in program.buffers:
         place = f"{buffer.region}+{buffer.offset_bytes}"
         lines.append(f"buffer {buffer.name:<22} {buffer.size_bytes:>8} B  {buffer.dtype:<4} {buffer.role:<10} {place}")
-    for constant in program.constants:
-        lines.append(f"const  {constant.name:<22} {constant.size_bytes:>8} B  {constant.dtype}")
+    lines += [f"const  {c.name:<22} {c.size_bytes:>8} B  {c.dtype}" for c in program.constants]
     for stage in program.stages:
         lines += ["", f"stage {stage.name}: {', '.join(stage.ops)}", *_print_body(stage.body, 1)]
     return "\n".join(lines) + "\n"

@@ -1,8 +1,7 @@
 """int8 arithmetic in numpy: the bit-exact twin of kernels/include/tileformer.h, and the choice of its constants.
 
 Everything runs in int64 and passes `exact_int32`, so a broken promise (an int32 overflow on the device) raises here.
-The `choose_*` functions turn real ratios into integer constants: always the largest shift with which no intermediate of
-any int8 input leaves int32.
+`choose_*` turns real ratios into integers: the largest shift with which no intermediate of any int8 input leaves int32.
 """
 
 from __future__ import annotations
@@ -258,8 +257,7 @@ def layernorm_guard(width: int) -> int:
 
 
 def _most_epsilon(width: int) -> int:
-    """The largest epsilon with which V of any int8 row stays below 2^30."""
-    return (1 << 30) - 1 - width * width * 255 * 255 // 4
+    return (1 << 30) - 1 - width * width * 255 * 255 // 4  # with it V of any int8 row stays below 2^30
 
 
 def layernorm_least_scale(epsilon: float, width: int) -> float:

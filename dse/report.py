@@ -102,11 +102,11 @@ def overrun_lines(
 ) -> list[str]:
     """Why nothing fits, in at most ten lines: demand, what is alive at the peak, and the levers."""
     lines = [f"{name}: no schedule fits"]
-    for over in overruns:
-        lines.append(
-            f"  {over.region}: the best schedule needs {over.demand_bytes} B, {over.capacity_bytes} B are allowed"
-            f" ({over.excess_bytes} B too many)"
-        )
+    lines += [
+        f"  {over.region}: the best schedule needs {over.demand_bytes} B, {over.capacity_bytes} B are allowed"
+        f" ({over.excess_bytes} B too many)"
+        for over in overruns
+    ]
     lines.append(f"  best schedule: {nearest.schedule.describe()}")
     shown = ", ".join(f"{buffer} {size} B" for buffer, size in alive[:6])
     more = f", {len(alive) - 6} more" if len(alive) > 6 else ""

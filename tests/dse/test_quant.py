@@ -128,7 +128,8 @@ def test_softmax_follows_exp():
     e, total = quant.softmax_rows(score, quant.softmax_table(), *quant.choose_softmax([scale], 32))
     real = np.exp(scale * (score - score.max(axis=1, keepdims=True)))
     real /= real.sum(axis=1, keepdims=True)
-    assert np.abs(e / total[:, None] - real).max() < 0.005
+    half_step = quant.NATS / 255 / 2  # of the table, in nats: moves a probability by at most 2·p·(1 - p) of it
+    assert np.abs(e / total[:, None] - real).max() < half_step / 2 + 0.5 / 255
 
 
 def test_softmax_of_a_huge_scale_is_one_hot():
@@ -170,7 +171,7 @@ def test_attend_choice_is_safe_and_fine(ratios, keys, offset, summed):
         total = v.sum(axis=0) if summed else v
         quant.exact_int32(total + quant.rounding_term(offset, shift))
     factor = quant.attend_factor(scale, np.array(255 * keys))
-    assert factor.max() >= 1 << 8 or shift == quant.MAX_SHIFT
+    assert factor.max() >= 1 << 7 or shift == quant.MAX_SHIFT
     assert preshift >= (4 if summed else 0)
 
 
