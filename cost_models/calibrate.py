@@ -33,8 +33,10 @@ def fit_kernel(kernel: Kernel, measured: Sequence[Measurement], code_bytes: int)
 
 # Shapes to measure, by op family. Small and odd sizes separate the remainder terms; the large ones fix the inner loop.
 # They are not the shapes of any built-in model's layers.
+_NK = ((2, 2), (4, 6), (6, 12), (10, 20), (3, 33), (12, 48), (7, 9), (2, 131), (18, 15), (1, 7), (26, 10), (5, 17))
 _MNK = (
-    *((m, n, k) for m in (1, 2, 3, 4, 5, 8, 11) for n, k in ((2, 2), (4, 6), (6, 12), (10, 20), (3, 33), (12, 48))),
+    *((m, n, k) for m in (1, 2, 3, 4) for n, k in _NK),
+    *((m, n, k) for m in (5, 8, 11) for n, k in ((2, 2), (6, 12), (3, 33), (12, 48), (17, 14))),
     *((4, n, 16) for n in (2, 5, 8, 9, 22, 40)),
     *((4, 8, k) for k in (1, 2, 3, 4, 7, 8, 10, 14, 15, 16, 17, 18, 24, 30, 40, 72, 130)),
     *((m, 6, 18) for m in (6, 7, 9, 10, 12, 15, 24, 37)),
@@ -42,16 +44,20 @@ _MNK = (
     (13, 50, 28),
     (26, 14, 100),
 )
+# The same work with a pre-shift or a small shift takes other instructions in some kernels.
+_ARITHMETIC = ({"preshift": 3}, {"shift": 12, "round": 1 << 11})
 _MN = tuple((m, n) for m in (1, 2, 3, 5, 9) for n in (4, 10, 16, 31, 48, 96))
 _N = (4, 9, 16, 31, 40, 100, 257, 700)
 
 
 def shapes(op: str) -> tuple[dict[str, int], ...]:
-    """The calibration shapes of an op as m, n, k; even columns where the op's contract asks for them."""
-    if op in ("linear_keys", "linear_values"):
-        return tuple({"m": m, "n": n + n % 2, "k": k} for m, n, k in _MNK)
-    if op.startswith(("linear_", "probs_", "attend_")):
+    """The calibration shapes of an op as m, n, k (and other integers); even columns where the contract asks for them."""
+    if op.startswith("probs_"):
         return tuple({"m": m, "n": n, "k": k} for m, n, k in _MNK)
+    if op.startswith(("linear_", "attend_")):
+        odd = op not in ("linear_keys", "linear_values")
+        plain = tuple({"m": m, "n": n if odd else n + n % 2, "k": k} for m, n, k in _MNK)
+        return plain + tuple(sizes | change for sizes in plain[-6:] for change in _ARITHMETIC)
     if op == "pack_keys":
         return tuple({"m": m, "k": n} for m, n in _MN)
     if op in ("narrow", "layernorm", "mean"):

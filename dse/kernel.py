@@ -98,10 +98,10 @@ def load_kernels() -> Mapping[str, Kernel]:
     """Every variant of the manifest by name; ValueError says which entry is wrong and how."""
     path = kernels_root() / "kernels.toml"
     table = tomllib.loads(path.read_text(encoding="utf-8"))
-    return {name: _kernel(name, entry, f"{path}: [{name}]") for name, entry in table.items()}
+    return {name: _kernel(name, entry, table, f"{path}: [{name}]") for name, entry in table.items()}
 
 
-def _kernel(name: str, entry: Any, where: str) -> Kernel:
+def _kernel(name: str, entry: Any, manifest: Mapping[str, Any], where: str) -> Kernel:
     wanted = {"op", "args", "isa", "source", "scratch", "terms"}
     if not isinstance(entry, dict) or set(entry) != wanted:
         raise ValueError(f"{where}: must have exactly the keys {', '.join(sorted(wanted))}")
@@ -111,7 +111,12 @@ def _kernel(name: str, entry: Any, where: str) -> Kernel:
         raise ValueError(f"{where}: a variant of {entry['op']} is called {entry['op']}_<variant>")
     if not (kernels_root() / entry["source"]).is_file():
         raise ValueError(f"{where}: source {entry['source']} does not exist under {kernels_root()}")
-    terms = tuple((term, parse_expression(text)) for term, text in entry["terms"].items())
+    features = entry["terms"]
+    if isinstance(features, str):  # the features of another entry
+        features = manifest.get(features, {}).get("terms")
+    if not isinstance(features, dict):
+        raise ValueError(f"{where}: terms must be a table, or the name of an entry that has one")
+    terms = tuple((term, parse_expression(text)) for term, text in features.items())
     scratch = parse_expression(entry["scratch"])
     return Kernel(name, entry["op"], f"tlf_{name}", entry["args"], entry["isa"], entry["source"], scratch, terms)
 
