@@ -1,0 +1,99 @@
+"""Schedules as C on the emulated device: bit-exact, arena byte for byte, cycles as predicted, one text a digest."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import networks
+import pytest
+
+from codegen.build import find_toolchains
+from codegen.device import Device, MemoryMap
+from codegen.names import arena_symbol
+from dse import execute, pipeline
+from dse.load.hyper import HyperParameters
+from dse.pareto import Point
+
+MODELS = (("eegformer", "block"), ("ecgformer", "mhsa"), ("tr_hgr", "encoder"))
+RAGGED = HyperParameters("ragged", s=7, e=5, p=2, h=3, f=11)
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    return {pair: pipeline.prepare(pair[0], "stm32l476", scope=pair[1]) for pair in MODELS}
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("pair", MODELS, ids="-".join)
+def test_random_schedules_run_as_predicted(prepared, pair, seed, tmp_path):
+    house = prepared[pair]
+    schedule = networks.random_schedule(house.space, seed)
+    point = Point(schedule, house.price(schedule))
+    if not point.cost.fits:
+        pytest.skip(f"does not fit the device: {point.cost.overruns}")
+    result = execute.prove(house, point, tmp_path)
+    assert result.bit_exact
+    assert result.canaries_intact
+    assert result.arena_bytes == house.program(schedule).arena_bytes()
+    for ran, priced in zip(result.stages, point.cost.stages, strict=True):
+        if ran.cycles > 0.05 * result.cycles:
+            assert priced.cycles == pytest.approx(ran.cycles, rel=0.15), (ran.name, schedule.describe())
+    assert point.cost.cycles == pytest.approx(result.cycles, rel=0.10)
+
+
+@pytest.mark.parametrize("toolchain", [t.name for t in find_toolchains("armv7em")])
+def test_a_whole_encoder_builds_and_runs_with_every_toolchain(toolchain, tmp_path):
+    house = pipeline.prepare("digits", "stm32l476")
+    schedule = house.space.decode(house.space.baselines()[-1])
+    assert schedule is not None
+    execute.write_run_folder(house, Point(schedule, house.price(schedule)), tmp_path)
+    execute.build_firmware(tmp_path, house.target, toolchain)
+    result, _ = execute.execute_folder(tmp_path)
+    assert result.bit_exact
+    assert result.arena_bytes == house.program(schedule).arena_bytes()
+
+
+def test_the_emitted_main_checks_itself(tmp_path):
+    house = pipeline.prepare("digits", "stm32l476")
+    schedule = next(house.space.schedules())
+    execute.prove(house, Point(schedule, house.price(schedule)), tmp_path)
+    memory = MemoryMap(tuple((r.name, r.base, r.size_bytes) for r in house.target.regions))
+    device = Device(tmp_path / "firmware.elf", house.target.cpu, memory)
+    device.boot()
+    assert device.call("main").value == 0
+    region, size = next(iter(house.program(schedule).arena_bytes().items()))
+    arena = device.symbol(arena_symbol(region))
+    assert arena.size == size
+
+
+DIGEST_SCRIPT = """
+import hashlib, json, sys
+sys.path.insert(0, "tests")
+import networks
+from codegen.emit import IoScale, Sample, emit
+from dse.load.hyper import HyperParameters
+from dse.lower import lower
+hyper = HyperParameters(**json.loads(sys.argv[1]))
+models, _ = networks.quantised(hyper, "encoder")
+schedule = networks.random_schedule(networks.space_of(models), 3)
+program = lower(models[schedule.form], schedule, networks.TARGET, networks.KERNELS)
+files = emit(program, networks.TARGET, networks.KERNELS, IoScale(1.0, 0, 1.0, 0), Sample(b"", b""))
+print(schedule.digest(), hashlib.sha256(json.dumps(files, sort_keys=False).encode()).hexdigest())
+"""
+
+
+def test_one_digest_one_text_ten_times():
+    hyper = '{"name": "ragged", "s": 7, "e": 5, "p": 2, "h": 3, "f": 11}'
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", DIGEST_SCRIPT, hyper],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(10)
+    }
+    assert len(texts) == 1
