@@ -12,6 +12,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from codegen.build import BuildError
+from codegen.device import DeviceFault
 from dse import __version__, catalog, commands
 from dse.commands import Options
 
@@ -107,8 +109,9 @@ def _command(name: str, *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
             if as_json:
                 click.echo(json.dumps(answer.data, indent=2))
             else:
+                console = ERR if answer.exit_code == 2 else OUT
                 for part in answer.shown:
-                    OUT.print(part)
+                    console.print(part, soft_wrap=isinstance(part, str), markup=False)
             sys.exit(answer.exit_code)
 
         run.__doc__ = function.__doc__
@@ -174,11 +177,14 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except (ValueError, FileNotFoundError) as error:
-        ERR.print(f"[bold red]error:[/] {_plain(str(error))}", soft_wrap=True, highlight=False)
-        sys.exit(2)
+        _fail(str(error), 2)
+    except (BuildError, DeviceFault) as error:
+        _fail(f"{type(error).__name__}: {error}", 1)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+def _fail(message: str, code: int) -> None:
+    ERR.print("[bold red]error:[/]", end=" ")
+    ERR.print(message, soft_wrap=True, highlight=False, markup=False)
+    sys.exit(code)

@@ -172,15 +172,11 @@ def _run_folder(options: Options, prepared: Prepared) -> Path:
     return options.out or Path("runs") / f"{prepared.loaded.model.name}-{prepared.target.name}".replace("/", "_")
 
 
-def _check_writable(folder: Path) -> None:
-    pipeline.write_tree(folder, {})
-
-
 def export(options: Options) -> Answer:
     """Emit the best (or the given) schedule as a C project."""
     prepared = _prepare(options)
     folder = _run_folder(options, prepared)
-    _check_writable(folder)
+    pipeline.check_writable(folder)
     point, _ = _choose(options, prepared)
     if not point.cost.fits:
         return _overrun(options, prepared, point)
@@ -192,7 +188,7 @@ def deploy(options: Options) -> Answer:
     """Search, emit, build, run on the emulated device, and compare with the prediction."""
     prepared = _prepare(options)
     folder = _run_folder(options, prepared)
-    _check_writable(folder)
+    pipeline.check_writable(folder)
     point, front = _choose(options, prepared)
     if not point.cost.fits:
         return _overrun(options, prepared, point)

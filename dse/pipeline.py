@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from dse.search import Found, Progress, exhaust, search
 from dse.space import Space, build_space, check_schedule
 from dse.target import Target, load_target
 
-DEVICE_SAMPLES = 20
+DEVICE_SAMPLES = 50
 
 
 @dataclass(frozen=True)
@@ -136,12 +137,18 @@ def reference_output(model: Model, x: Array) -> Array:
 def sample_file(prepared: Prepared, form: str) -> bytes:
     """`samples.npz` of a run folder: int8 inputs (n, s, e) and the reference's int8 outputs (n, bytes)."""
     model, loaded = prepared.models[form], prepared.loaded
-    floats = loaded.samples[:1] if loaded.labels is None else loaded.test[:DEVICE_SAMPLES]
+    floats = loaded.samples[:1] if loaded.labels is None else loaded.test[device_samples(loaded)]
     inputs = ops.quantise_input(model, floats).astype(np.int8)
     expected = ops.run_batch(model, inputs).reshape(len(inputs), -1).astype(np.int8)
     stream = io.BytesIO()
     np.savez(stream, inputs=inputs, expected=expected)
     return stream.getvalue()
+
+
+def device_samples(loaded: LoadedModel) -> Array:
+    """Indices of the labelled test samples that the device runs: DEVICE_SAMPLES of them, evenly spread."""
+    count = len(loaded.test)
+    return np.unique(np.linspace(0, count - 1, min(count, DEVICE_SAMPLES)).astype(int))
 
 
 def accuracy(prepared: Prepared, form: str, outputs: Array) -> dict[str, float]:
@@ -150,14 +157,15 @@ def accuracy(prepared: Prepared, form: str, outputs: Array) -> dict[str, float]:
     if loaded.labels is None:
         return {}
     reference = ops.run_batch(model, ops.quantise_input(model, loaded.test))
+    count = len(loaded.labels)
     results = {
-        f"fp32 ({len(loaded.labels)})": ops.run_batch(loaded.model, loaded.test),
-        f"int8 reference ({len(loaded.labels)})": reference,
-        f"device ({len(outputs)})": outputs,
+        f"fp32 ({count})": (ops.run_batch(loaded.model, loaded.test), loaded.labels),
+        f"int8 reference ({count})": (reference, loaded.labels),
+        f"device ({len(outputs)})": (outputs, loaded.labels[device_samples(loaded)]),
     }
     return {
-        name: float(np.mean(values.reshape(len(values), -1).argmax(axis=1) == loaded.labels[: len(values)]))
-        for name, values in results.items()
+        name: float(np.mean(values.reshape(len(values), -1).argmax(axis=1) == labels))
+        for name, (values, labels) in results.items()
     }
 
 
@@ -189,6 +197,15 @@ def write_tree(folder: Path, files: Mapping[str, str | bytes]) -> None:
         raise ValueError(f"output folder {folder}: {error.strerror or error}; give another with --out") from error
     finally:
         _clear(staging)
+
+
+def check_writable(folder: Path) -> None:
+    """ValueError when `folder` cannot be made or written to; leaves nothing behind."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        Path(tempfile.mkdtemp(prefix=".tileformer-", dir=existing)).rmdir()
+    except OSError as error:
+        raise ValueError(f"output folder {folder}: {error.strerror or error}; give another with --out") from error
 
 
 def _clear(folder: Path) -> None:

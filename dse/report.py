@@ -100,7 +100,7 @@ def _point_numbers(cost: Cost) -> tuple[str, ...]:
 def overrun_lines(
     name: str, overruns: Sequence[Overrun], nearest: Point, stage: str, alive: Sequence[tuple[str, int]], pinned: bool
 ) -> list[str]:
-    """Why nothing fits, in at most ten lines: demand, what is alive at the peak, and the levers."""
+    """Why nothing fits, in at most eight lines: demand, what is alive at the peak, and the levers."""
     lines = [f"{name}: no schedule fits"]
     lines += [
         f"  {over.region}: the best schedule needs {over.demand_bytes} B, {over.capacity_bytes} B are allowed"
@@ -111,14 +111,12 @@ def overrun_lines(
     shown = ", ".join(f"{buffer} {size} B" for buffer, size in alive[:6])
     more = f", {len(alive) - 6} more" if len(alive) > 6 else ""
     lines.append(f"  alive at the peak (stage {stage}): {shown}{more}")
-    need = max((o.demand_bytes for o in overruns if o.region != "flash"), default=None)
-    if need is not None:
-        lines.append(
-            f"  what would help: --ram {-(-need // 1024)}K or more{', other forms (drop --form)' if pinned else ''},"
-        )
-        lines.append("  a model with fewer tokens or a smaller embedding, or a target with more RAM")
-    else:
-        lines.append("  what would help: a larger --flash, or a fused form with fewer weights")
+    helps = ["other forms (drop --form)"] if pinned else []
+    for over in overruns:
+        if over.region in ("ram", "flash"):
+            helps.append(f"--{over.region} {-(-over.demand_bytes // 1024)}K or more")
+    helps.append("fewer tokens, heads or channels, or a target with more memory")
+    lines.append(f"  what would help: {'; '.join(helps)}")
     return lines
 
 

@@ -1,0 +1,148 @@
+"""The command line as a stranger meets it: one clear error and exit code 2, or the answer asked for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+DIGITS = Path(__file__).resolve().parents[2] / "dse" / "models" / "digits"
+ZOO = Path(__file__).resolve().parents[1] / "load" / "zoo"
+
+
+def dse(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`dse WORDS` run in an empty folder."""
+    command = [sys.executable, "-c", "from dse.cli import main; main()", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+
+
+def _refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert len((done.stderr + done.stdout).strip().splitlines()) <= 10
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "cut.onnx").write_bytes((DIGITS / "digits.onnx").read_bytes()[:5000])
+    np.savez(tmp_path / "name.npz", y=np.zeros((4, 8, 8), np.float32))
+    np.savez(tmp_path / "shape.npz", x=np.zeros((4, 8, 9), np.float32))
+    (tmp_path / "file").write_text("a file where a folder should be")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["missing.onnx"], ["missing.onnx", "no such file"]),
+        (["cut.onnx", "--calib", "name.npz"], ["cut.onnx", "not a readable ONNX file", "export it again"]),
+        ([str(DIGITS / "digits.onnx")], ["--calib", "'x'"]),
+        ([str(DIGITS / "digits.onnx"), "--calib", "missing.npz"], ["missing.npz", "no such file"]),
+        ([str(DIGITS / "digits.onnx"), "--calib", "name.npz"], ["name.npz", "no array 'x'", "holds y"]),
+        ([str(DIGITS / "digits.onnx"), "--calib", "shape.npz"], ["(4, 8, 9)", "(count, 8, 8)"]),
+        (["digits", "--target", "z80"], ["'z80' is unknown", "stm32l476"]),
+        (["nothing"], ["'nothing' is unknown", "digits", "eegformer"]),
+        (["digits", "--out", "file/run"], ["file/run", "--out"]),
+        (["digits", "--out", "/proc/run"], ["/proc/run", "--out"]),
+        (["eegformer", "--scope", "mhsa", "--ram", "2K"], ["no schedule fits", "ram: the best", "alive", "--ram 13K"]),
+        (["digits", "--flash", "4K"], ["no schedule fits", "flash: the best", "--flash"]),
+        (["digits", "--ram", "2X"], ["'2X' is not a size"]),
+        (["digits", "--form", "qv"], ["'qv'", "qkvo"]),
+        (["digits", "--objective", "speed"], ["'speed' is unknown", "latency"]),
+        (["digits", "--wait-states", "9"], ["--wait-states 9", "0..4"]),
+        (["digits", "--schedule", "missing.toml"], ["missing.toml"]),
+        (["--s", "81", "--e", "32"], ["p, h missing"]),
+        (["--s", "0", "--e", "32", "--p", "32", "--h", "8"], ["s = 0", "1..4096"]),
+    ],
+    ids=lambda value: " ".join(Path(word).name for word in value)[:60],
+)
+def test_bad_input_is_one_error_and_nothing_written(folder, words, expected):
+    before = sorted(folder.rglob("*"))
+    _refused(dse(folder, "deploy", *words), *expected)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_causal_mask_is_refused_by_node(folder):
+    (path,) = (
+        ZOO.glob("*causal*.onnx") if len(list(ZOO.glob("*causal*.onnx"))) == 1 else list(ZOO.glob("*causal*.onnx"))[:1]
+    )
+    _refused(dse(folder, "deploy", str(path), "--calib", "name.npz"), "node", "mask")
+
+
+def test_run_of_a_stranger_folder_is_refused(folder):
+    _refused(dse(folder, "run", "."), "not a run folder")
+
+
+def test_deploy_run_export_agree(folder):
+    done = dse(
+        folder, "deploy", "--s", "5", "--e", "6", "--p", "2", "--h", "3", "--trials", "30", "--json", "--out", "run"
+    )
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert data["executed"]["bit_exact"] is True
+    for name in ("cost.json", "run.json", "schedule.toml", "program.txt", "report.html", "firmware.elf", "samples.npz"):
+        assert (folder / "run" / name).is_file(), name
+    assert json.loads((folder / "run" / "run.json").read_text())["cycles"] == data["executed"]["cycles"]
+    again = dse(folder, "run", "run", "--json")
+    assert json.loads(again.stdout)["executed"]["cycles"] == data["executed"]["cycles"]
+    slow = dse(folder, "run", "run", "--wait-states", "4", "--json")
+    assert json.loads(slow.stdout)["executed"]["cycles"] > data["executed"]["cycles"]
+    same = dse(
+        folder,
+        "export",
+        "--s",
+        "5",
+        "--e",
+        "6",
+        "--p",
+        "2",
+        "--h",
+        "3",
+        "--schedule",
+        "run/schedule.toml",
+        "--out",
+        "c",
+    )
+    assert same.returncode == 0, same.stderr
+    for path in (folder / "run" / "src").rglob("*.[chS]"):
+        assert (folder / "c" / path.relative_to(folder / "run")).read_bytes() == path.read_bytes()
+
+
+def test_a_small_budget_is_met_bit_exact(folder):
+    done = dse(folder, "deploy", "eegformer", "--scope", "mhsa", "--ram", "16K", "--json", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    executed = json.loads(done.stdout)["executed"]
+    assert executed["bit_exact"] is True
+    assert sum(executed["peak_bytes"].values()) <= 16 * 1024
+
+
+def test_whatif_never_gets_slower_with_more_memory(folder):
+    done = dse(
+        folder, "whatif", "ecgformer", "--scope", "mhsa", "--ram", "2K,4K,8K,16K,32K", "--trials", "60", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    cycles = [row["cycles"] for row in json.loads(done.stdout)["answers"] if row["cycles"]]
+    assert len(cycles) >= 3
+    assert cycles == sorted(cycles, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "command", ["deploy", "search", "export", "run", "whatif", "study", "models", "targets", "kernels"]
+)
+def test_every_command_has_help(folder, command):
+    done = dse(folder, command, "--help")
+    assert done.returncode == 0
+    assert "--json" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["models", "targets", "kernels"])
+def test_catalogues_speak_json(folder, command):
+    done = dse(folder, command, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
