@@ -111,10 +111,9 @@ def overrun_lines(
     shown = ", ".join(f"{buffer} {size} B" for buffer, size in alive[:6])
     more = f", {len(alive) - 6} more" if len(alive) > 6 else ""
     lines.append(f"  alive at the peak (stage {stage}): {shown}{more}")
+    asked = [o for o in overruns if o.region in ("ram", "flash")]
     helps = ["other forms (drop --form)"] if pinned else []
-    for over in overruns:
-        if over.region in ("ram", "flash"):
-            helps.append(f"--{over.region} {-(-over.demand_bytes // 1024)}K or more")
+    helps += [f"--{over.region} {-(-over.demand_bytes // 1024)}K or more" for over in asked]
     helps.append("fewer tokens, heads or channels, or a target with more memory")
     lines.append(f"  what would help: {'; '.join(helps)}")
     return lines

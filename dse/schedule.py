@@ -59,7 +59,8 @@ class Schedule:
         if a.rows == 0:
             attention = f"layer by layer, {a.heads} heads alive"
         else:
-            attention = f"depth-first {a.rows} rows (map {a.map_rows}), {a.heads} {'head' if a.heads == 1 else 'heads'}, {a.outer} outer"
+            heads = "1 head" if a.heads == 1 else f"{a.heads} heads"
+            attention = f"depth-first {a.rows} rows (map {a.map_rows}), {heads}, {a.outer} outer"
             attention += f", Q {a.query}, output {a.output}"
         pair = f", FFN {self.feed_forward.rows} rows" if self.feed_forward.rows else ""
         variant = self.variant("linear")

@@ -118,6 +118,8 @@ class Packed(nn.Module):
         self.norm = nn.LayerNorm(DIM) if norm else nn.Identity()
         masks = {"zero": torch.zeros(TOKENS, TOKENS), "true": torch.ones(TOKENS, TOKENS, dtype=torch.bool)}
         self.register_buffer("mask", masks.get(mask))
+        hidden = torch.zeros(TOKENS, TOKENS, dtype=torch.bool)
+        self.register_buffer("hidden", {"fill": hidden, "fill_causal": (~hidden).triu(1)}.get(mask))
         angle = torch.arange(TOKENS)[:, None] / 10.0 ** torch.arange(DIM // 2)[None]
         self.register_buffer("cos", torch.cat([angle.cos()] * 2, -1))
         self.register_buffer("sin", torch.cat([angle.sin()] * 2, -1))
@@ -132,6 +134,8 @@ class Packed(nn.Module):
         q, k = self.turn(self.norm(q)), self.turn(self.norm(k))
         if self.mask is not None and self.mask.dtype == torch.float32:
             y = ((q @ k.transpose(-2, -1)) * DIM**-0.5 + self.mask).softmax(-1) @ v
+        elif self.hidden is not None:
+            y = ((q @ k.transpose(-2, -1)) * DIM**-0.5).masked_fill(self.hidden, -math.inf).softmax(-1) @ v
         else:
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask)
         return self.o(y.transpose(1, 2).reshape(b, s, EMBED))
@@ -240,7 +244,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, ..
     "dynamic_batch": (encoder_layer, tokens, (("legacy", 14), *BOTH), {0: "batch"}),
     "mha": (SelfAttention, tokens, BOTH, {}),
     "mha_weights": (Averaged, tokens, BOTH, {}),
-    "hand_layer": (HandLayer, tokens, (("legacy", 13), *BOTH), {}),
+    "hand_layer": (HandLayer, tokens, (("legacy", 11), ("legacy", 13), *BOTH), {}),
     "hand_div": (HandWritten, tokens, BOTH, {}),
     "hand_no_bias": (lambda: HandWritten(bias=False), tokens, BOTH, {}),
     "hand_quarter": (lambda: HandWritten(how="quarter"), tokens, BOTH, {}),
@@ -254,12 +258,14 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, ..
     "packed": (Packed, tokens, BOTH, {}),
     "mask_zero": (lambda: Packed(mask="zero"), tokens, BOTH, {}),
     "mask_true": (lambda: Packed(mask="true"), tokens, BOTH, {}),
+    "mask_fill": (lambda: Packed(mask="fill"), tokens, BOTH, {}),
     "gelu_tanh": (lambda: FeedForward(nn.GELU("tanh")), tokens, (*BOTH, ("dynamo", 20)), {}),
     "gelu_erf": (lambda: FeedForward(nn.GELU()), tokens, (*BOTH, ("dynamo", 20)), {}),
     "classifier": (Classifier, lambda: tokens(7), (("legacy", 14), *BOTH), {}),
     "classifier_batch": (Classifier, lambda: tokens(7), BOTH, {0: "batch"}),
     # refused
     "mask_causal": (lambda: SelfAttention(causal=True), tokens, BOTH, {}),
+    "mask_fill_causal": (lambda: Packed(mask="fill_causal"), tokens, BOTH, {}),
     "mask_constant": (lambda: SelfAttention(mask=True), tokens, BOTH, {}),
     "mask_input": (Masked, lambda: (*tokens(), torch.zeros(TOKENS, TOKENS)), BOTH, {}),
     "crossed": (Crossed, tokens, BOTH, {}),
