@@ -40,7 +40,10 @@ class Network:
             )
         self.spent += elements
         if self.spent > MAX_TOTAL_ELEMENTS:
-            raise Refusal(f"all tensors so far exceed {MAX_TOTAL_ELEMENTS} elements; export a smaller network")
+            raise Refusal(
+                f"the tensors so far have {self.spent:.3g} elements; allowed are {MAX_TOTAL_ELEMENTS}; "
+                "export a smaller network"
+            )
 
     def add(self, kind: str, inputs: Sequence[str], shape: tuple[int, ...], name: str = "", **rest: Any) -> str:
         """A new op with constants (arrays) and attributes (scalars) in `rest`; the name of its op and tensor."""

@@ -394,8 +394,8 @@ def test_memory_bombs_are_refused_before_they_are_made(tmp_path, name):
     path = save(tmp_path, [*nodes, make_node("MatMul", ["x", "b"], ["y"])], constants)
     tracemalloc.start()
     try:
-        refuse(path, "node ", "elements", "allowed are|exceed", "check the export|export a smaller network")
-        assert tracemalloc.get_traced_memory()[1] < 1 << 28
+        refuse(path, "node ", "elements", "allowed are", "check the export|export a smaller network")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 30
     finally:
         tracemalloc.stop()
 
