@@ -1,0 +1,101 @@
+"""Two places to run a kernel: this machine (ctypes) and the emulated device. Both put guard bytes around every operand."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from pathlib import Path
+
+from cases import Case, record_fields
+
+from codegen.build import build, build_shared, find_port
+from codegen.device import Device
+from dse.kernel import Kernel, kernels_root, load_kernels
+
+GUARD = b"\xa7" * 16
+ROOT = kernels_root()
+
+
+def _operands(kernel: Kernel, case: Case) -> dict[str, bytes]:
+    size = kernel.scratch.evaluate(case.integers)
+    return case.operands | ({"scratch": b"\x77" * size} if size else {})
+
+
+def _check(field: str, found: bytes, case: Case) -> None:
+    if field != case.scratch:
+        assert found == case.expected.get(field, case.operands.get(field)), field
+
+
+class Host:
+    """The portable kernels as a shared library."""
+
+    def __init__(self, flags: tuple[str, ...] = ()) -> None:
+        sources = sorted((ROOT / "ref").glob("*.c"))
+        self.library = ctypes.CDLL(str(build_shared(sources, "kernels", [ROOT / "include"], flags=flags)))
+
+    def check(self, kernel: Kernel, case: Case) -> None:
+        """Call the kernel and compare every operand; AssertionError names the one that differs."""
+        held, record, layout = {}, [], []
+        for name, is_pointer in record_fields(kernel.args):
+            layout.append((name, ctypes.c_void_p if is_pointer else ctypes.c_int32))
+            data = _operands(kernel, case).get(name) if is_pointer else None
+            if data is not None:
+                offset = 16 + (name in case.unaligned)
+                held[name] = (
+                    ctypes.create_string_buffer(GUARD + b"\xa7" * (offset - 16) + data + GUARD),
+                    offset,
+                    len(data),
+                )
+                record.append(ctypes.addressof(held[name][0]) + offset)
+            else:
+                record.append(None if is_pointer else case.integers.get(name, 0))
+        args = type(kernel.args, (ctypes.Structure,), {"_fields_": layout})(*record)
+        getattr(self.library, kernel.symbol)(ctypes.byref(args))
+        for name, (buffer, offset, size) in held.items():
+            raw = buffer.raw[:-1]
+            assert set(raw[:offset] + raw[offset + size :]) <= {0xA7}, f"{name}: written outside"
+            _check(name, raw[offset : offset + size], case)
+
+
+class Board:
+    """Every variant in one firmware on the emulated device."""
+
+    BASE, TOP = 0x20002000, 0x20016000
+
+    def __init__(self, toolchain: str, folder: Path) -> None:
+        kernels = load_kernels().values()
+        names = "".join(f"    (void (*)(void)){kernel.symbol},\n" for kernel in kernels)
+        main = folder / "main.c"
+        main.write_text(  # volatile: the compiler must keep every kernel
+            '#include "tileformer.h"\nint main(void);\nextern void (*volatile keep[])(void);\n'
+            f"void (*volatile keep[])(void) = {{\n{names}}};\n"
+            f"int main(void) {{\n    for (int i = 0; i < {len(kernels)}; i++) {{ keep[i](); }}\n    return 0;\n}}\n"
+        )
+        port = find_port(ROOT, "stm32l476")
+        sources = [main, *sorted({ROOT / kernel.source for kernel in kernels}), *port.sources]
+        include = [ROOT / "include", *port.include_dirs]
+        result = build(sources, include, folder / "k.elf", linker_script=port.linker_script, toolchain=toolchain)
+        self.device = Device(result.elf, strict=True)
+        self.device.boot()
+
+    def check(self, kernel: Kernel, case: Case) -> None:
+        """Call the kernel and compare every operand; AssertionError names the one that differs."""
+        cursor, held, record = self.BASE, {}, []
+        for name, is_pointer in record_fields(kernel.args):
+            data = _operands(kernel, case).get(name) if is_pointer else None
+            if data is None:
+                record.append(0 if is_pointer else case.integers.get(name, 0) & 0xFFFFFFFF)
+                continue
+            start = cursor + 16 + (name in case.unaligned)
+            self.device.write(cursor, b"\xa7" * (start - cursor) + data + GUARD)
+            held[name] = (cursor, start, len(data))
+            record.append(start)
+            cursor = (start + len(data) + 16 + 3) // 4 * 4
+        assert cursor + 4 * len(record) < self.TOP
+        self.device.write(cursor, struct.pack(f"<{len(record)}I", *record))
+        self.device.call(kernel.symbol, [cursor])
+        for name, (first, start, size) in held.items():
+            raw = self.device.read(first, start - first + size + 16)
+            inside = start - first
+            assert set(raw[:inside] + raw[inside + size :]) <= {0xA7}, f"{name}: written outside"
+            _check(name, raw[inside : inside + size], case)
