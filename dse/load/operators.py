@@ -16,6 +16,7 @@ import numpy as np
 from dse.ir import Array
 from dse.load.network import Network
 from dse.load.values import (
+    KNOWN,
     UNARY,
     UNEXPECTED,
     Elementwise,
@@ -397,7 +398,5 @@ REFUSED: dict[str, str] = {
 def compute(network: Network, step: Step) -> Value:
     """The value of the node's first output; Refusal when Tileformer has no op for it."""
     if step.kind not in OPERATORS:
-        raise Refusal(
-            REFUSED.get(step.kind, f"operator {step.kind} is not supported here; see the README for the graphs")
-        )
+        raise Refusal(REFUSED.get(step.kind, f"operator {step.kind} is not supported here; {KNOWN}"))
     return OPERATORS[step.kind](network, step)

@@ -34,9 +34,11 @@ class Refusal(Exception):
     """Why a graph is not read: the cause and the remedy. `load_onnx` adds the file and the node."""
 
 
-UNEXPECTED = (
-    "this step is not part of a transformer encoder that Tileformer knows; see the README for the graphs it reads"
+KNOWN = (
+    f"allowed are linear layers, self-attention, LayerNorm, {', '.join(FUNCTIONS)}, residual sums, positions and a mean "
+    "over the tokens; export an encoder of these"
 )
+UNEXPECTED = f"this step is not part of a transformer encoder that Tileformer knows; {KNOWN}"
 
 
 @dataclass(frozen=True, eq=False)
