@@ -163,7 +163,7 @@ class Network:
         if not whole or np.broadcast_shapes(view.index.shape, constant.shape) != view.index.shape:
             raise Refusal(
                 f"a constant of shape {constant.shape} on data of shape {view.index.shape}, a part of a tensor "
-                "(rotary positions?); allowed are constants a channel, or positions of a whole tensor"
+                "(rotary positions?); allowed are constants a channel, or positions of a whole tensor; train without this step"
             )
         matrix = np.zeros(math.prod(shape))
         matrix[view.index.reshape(-1)] = np.broadcast_to(constant, view.index.shape).reshape(-1)
@@ -195,7 +195,7 @@ class Network:
         if op is None:
             raise Refusal(
                 "a product with factors that differ from token to token (rotary positions?), or not right after a "
-                "LayerNorm or linear layer; allowed are factors a channel, right after one"
+                "LayerNorm or linear layer; allowed are factors a channel, right after one; train without this step"
             )
         for role in ("w", "b") if op.kind == "linear" else ("gamma", "beta"):
             name = op.constant(role)

@@ -174,7 +174,9 @@ def _attention(network: Network, step: Step) -> Value:
         heads = step.attributes.get("q_num_heads", 0), *(step.attributes.get("kv_num_heads", 0),) * 2
         query, key, value = (_split(data, n) for data, n in zip((query, key, value), heads, strict=True))
     if min(data.index.ndim for data in (query, key, value)) != 4:
-        raise Refusal("attention of operands that are not (1, heads, tokens, size) or (1, tokens, channels)")
+        raise Refusal(
+            "attention of operands that are not (1, heads, tokens, size) or (1, tokens, channels); check the export"
+        )
     count = query.index.shape[1]
     key, value = (_repeat(network, data, count) for data in (key, value))
     scores = network.scores(query, key)
@@ -291,7 +293,7 @@ def _sub(network: Network, step: Step) -> Value:
         return chain(b, lambda x: number - x)
     if isinstance(b, np.ndarray):
         return _plus(network, a, np.asarray(-b))
-    raise Refusal("the difference of two tensors is not part of an encoder")
+    raise Refusal("the difference of two tensors is not part of an encoder; train and export without it")
 
 
 def _plus(network: Network, a: Value, b: Value) -> Value:
@@ -338,7 +340,7 @@ def _mul(network: Network, step: Step) -> Value:
             return network.layernorm(a.view, max(a.epsilon, b.epsilon))
     if isinstance(a, View | Elementwise) and same_place(a, b):
         return combine(chain(a, lambda x: x), b, np.multiply)
-    raise Refusal("the product of two tensors is not part of an encoder (a gate?); allowed is attention")
+    raise Refusal("the product of two tensors is not part of an encoder (a gate?); train and export without it")
 
 
 def _times(network: Network, a: Value, by: Array) -> Value:

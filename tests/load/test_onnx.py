@@ -59,7 +59,7 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "mask_fill_causal": ("Where", "attention is masked", "export without the mask"),
     "mask_input": ("", r"2 inputs \(x, mask\)", "must be constants folded into the export"),
     "crossed": ("Softmax", r"different tensors \(cross-attention\)", "allowed is self-attention"),
-    "rope": ("Mul", "rotary positions", "allowed are constants a channel"),
+    "rope": ("Mul", "rotary positions", "allowed are constants a channel.*train without this step"),
     "qk_norm": ("LayerNormalization", "query/key norm", "train without this norm"),
     "ids": ("", "'x' is INT64; allowed is FLOAT", "export the encoder from the embedded tokens on"),
     "two_outputs": ("", "2 outputs", "export only that one"),
