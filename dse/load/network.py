@@ -163,7 +163,8 @@ class Network:
         if not whole or np.broadcast_shapes(view.index.shape, constant.shape) != view.index.shape:
             raise Refusal(
                 f"a constant of shape {constant.shape} on data of shape {view.index.shape}, a part of a tensor "
-                "(rotary positions?); allowed are constants a channel, or positions of a whole tensor; train without this step"
+                "(rotary positions?); allowed are constants a channel, or positions of a whole tensor; "
+                "train without this step"
             )
         matrix = np.zeros(math.prod(shape))
         matrix[view.index.reshape(-1)] = np.broadcast_to(constant, view.index.shape).reshape(-1)
