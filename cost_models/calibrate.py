@@ -20,7 +20,7 @@ class Measurement:
     cycles: float
 
 
-def fit_kernel(kernel: Kernel, measured: Sequence[Measurement], code_bytes: int) -> KernelFit:
+def fit_kernel(kernel: Kernel, measured: Sequence[Measurement], functions: dict[str, int]) -> KernelFit:
     """Cycles per feature. Rows are weighted by 1/cycles, so the fit minimises relative errors."""
     features = np.array([[term.evaluate(m.sizes) for _, term in kernel.terms] for m in measured], float)
     cycles = np.array([m.cycles for m in measured])
@@ -28,7 +28,24 @@ def fit_kernel(kernel: Kernel, measured: Sequence[Measurement], code_bytes: int)
     errors = np.abs(features @ solution / cycles - 1.0)
     names = [name for name, _ in kernel.terms]
     fitted = {name: float(value) for name, value in zip(names, solution, strict=True)}
-    return KernelFit(fitted, code_bytes, float(errors.max()), len(measured))
+    return KernelFit(fitted, functions, float(errors.max()), len(measured))
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Flash of one firmware: all of it, its constants and sample, its kernels' functions, and its call arguments."""
+
+    flash_bytes: int
+    data_bytes: int
+    functions: dict[str, int]
+    arguments: int
+
+
+def fit_code(footprints: Sequence[Footprint]) -> tuple[float, float]:
+    """(bytes of an empty network, bytes an argument of a call): least squares over firmwares."""
+    rest = [f.flash_bytes - f.data_bytes - sum(f.functions.values()) for f in footprints]
+    slope, base = np.polyfit([f.arguments for f in footprints], rest, 1)
+    return float(base), float(slope)
 
 
 # Shapes to measure, by op family. Small and odd sizes separate the remainder terms; the large ones fix the inner loop.

@@ -14,21 +14,31 @@ class KernelFit:
     """Cycles per feature of one kernel, its code size, and how well the fit met the measurements."""
 
     cycles: dict[str, float]
-    code_bytes: int
+    functions: dict[str, int]  # name -> bytes of the code it links; variants share some of it
     worst_error: float
     shapes: int
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of code of a network that uses this kernel alone."""
+        return sum(self.functions.values())
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Everything measured about one target. `flash_cycles_per_byte`: stall per weight byte and wait state."""
+    """Everything measured about one target.
+
+    flash_cycles_per_byte: stall per weight byte and wait state. network_code_bytes: start-up, port and main;
+    argument_code_bytes: code that passes one argument of a kernel call.
+    """
 
     target: str
     provenance: str
     loop_cycles: float
     stage_cycles: float
     flash_cycles_per_byte: float
-    network_code_bytes: int
+    network_code_bytes: float
+    argument_code_bytes: float
     kernels: dict[str, KernelFit]
 
 
@@ -39,7 +49,7 @@ def load_calibration(target: str) -> Calibration:
         raise ValueError(f"target {target!r} has no calibration ({path}); run `dse calibrate {target}` first")
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     kernels = {
-        name: KernelFit(row["cycles"], row["code_bytes"], row["worst_error"], row["shapes"])
+        name: KernelFit(row["cycles"], row["functions"], row["worst_error"], row["shapes"])
         for name, row in table["kernels"].items()
     }
     scalars = {k: v for k, v in table.items() if k != "kernels"}
@@ -55,10 +65,12 @@ def to_toml(calibration: Calibration) -> str:
         f"loop_cycles = {calibration.loop_cycles:.4f}",
         f"stage_cycles = {calibration.stage_cycles:.4f}",
         f"flash_cycles_per_byte = {calibration.flash_cycles_per_byte:.6f}",
-        f"network_code_bytes = {calibration.network_code_bytes}",
+        f"network_code_bytes = {calibration.network_code_bytes:.1f}",
+        f"argument_code_bytes = {calibration.argument_code_bytes:.3f}",
     ]
     for name, fit in sorted(calibration.kernels.items()):
         terms = ", ".join(f"{term} = {value:.5f}" for term, value in fit.cycles.items())
-        lines += ["", f"[kernels.{name}]", f"cycles = {{ {terms} }}", f"code_bytes = {fit.code_bytes}"]
+        functions = ", ".join(f'"{function}" = {size}' for function, size in fit.functions.items())
+        lines += ["", f"[kernels.{name}]", f"cycles = {{ {terms} }}", f"functions = {{ {functions} }}"]
         lines += [f"worst_error = {fit.worst_error:.5f}", f"shapes = {fit.shapes}"]
     return "\n".join(lines) + "\n"

@@ -49,9 +49,7 @@ def evaluate(
         used = tuple(dict.fromkeys(item.call.kernel for item in calls))
         stages.append(StageCost(stage.name, stage.ops, used, cycles, macs, sum(traffic.values()), peaks[stage.name]))
     total = sum(stage.cycles for stage in stages)
-    code = calibration.network_code_bytes + sum(
-        calibration.kernels[name].code_bytes for name in {call.kernel for call in program.calls()}
-    )
+    code = code_bytes(program, calibration)
     return Cost(
         cycles=total,
         energy_joules=target.energy_joules(total),
@@ -63,6 +61,18 @@ def evaluate(
         stages=tuple(stages),
         overruns=_overruns(program, target, budget, program.weight_bytes() + code),
     )
+
+
+def code_bytes(program: Program, calibration: Calibration) -> int:
+    """Flash of the emitted firmware besides its weights: start-up, kernels, calls, and the sample its main checks."""
+    calls = program.calls()
+    functions: dict[str, int] = {}
+    for name in {call.kernel for call in calls}:
+        functions |= calibration.kernels[name].functions
+    arguments = sum(len(call.arguments) for call in calls)
+    sample = program.input_bytes + program.output_bytes
+    glue = calibration.network_code_bytes + calibration.argument_code_bytes * arguments
+    return round(glue) + sum(functions.values()) + sample
 
 
 def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:

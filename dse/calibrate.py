@@ -15,10 +15,11 @@ from rich.table import Table
 
 from codegen.build import build
 from codegen.device import Device, MemoryMap
+from codegen.device.elf import parse_elf
 from codegen.emit import IoScale, Sample, emit
 from codegen.names import arena_symbol, stage_symbols
 from cost_models import calibration as calibrations
-from cost_models.calibrate import Measurement, fit_kernel, shapes
+from cost_models.calibrate import Footprint, Measurement, fit_code, fit_kernel, shapes
 from cost_models.calibration import Calibration, KernelFit
 from dse.alloc import Span, place_buffers
 from dse.kernel import Kernel, kernels_for, load_kernels
@@ -27,6 +28,7 @@ from dse.program import Affine, Buffer, Call, Constant, Loop, Pointer, Program, 
 from dse.target import Target
 
 REPEATS = 4
+_GLUE = ("main", "Reset_", "Default_", "tlf_port", "tlf_network", "tlf_stage", "mem", "__", "SystemInit")
 
 
 def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -> tuple[Path, Table]:
@@ -34,14 +36,16 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
     kernels = load_kernels()
     wanted = [k for op in dict.fromkeys(k.op for k in kernels.values()) for k in kernels_for(op, target.isa, kernels)]
     fits: dict[str, KernelFit] = {}
+    footprints = []
     with tempfile.TemporaryDirectory() as scratch:
         for done, kernel in enumerate(wanted):
             progress("calibrate", done, len(wanted), kernel.name)
-            measured, code = _measure(kernel, target, kernels, Path(scratch))
-            fits[kernel.name] = fit_kernel(kernel, measured, code)
-        stall = _flash_stall(target, kernels, Path(scratch), fits)
+            measured, footprint = _measure(kernel, target, kernels, Path(scratch))
+            fits[kernel.name] = fit_kernel(kernel, measured, footprint.functions)
+            footprints.append(footprint)
+        stall = _flash_stall(target, kernels, Path(scratch))
     toolchain = "zig, emulated device, zero wait states"
-    result = Calibration(target.name, toolchain, 0.0, 0.0, stall, 1024, fits)
+    result = Calibration(target.name, toolchain, 0.0, 0.0, stall, *fit_code(footprints), fits)
     path = out or calibrations.FOLDER / f"{target.name}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -59,8 +63,8 @@ def _table(result: Calibration) -> Table:
 
 def _measure(
     kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder: Path, wait_states: int = 0
-) -> tuple[list[Measurement], int]:
-    """Cycles a call at every calibration shape, and the kernel's code bytes."""
+) -> tuple[list[Measurement], Footprint]:
+    """Cycles a call at every calibration shape, and where the firmware's flash goes."""
     calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel.op))]
     program = bench_program(calls, target)
     elf = _build(program, target, kernels, folder)
@@ -73,7 +77,21 @@ def _measure(
     run = device.call("tlf_network_run", stages=symbols)
     sizes = [{k: v.const for k, v in call.arguments if isinstance(v, Affine)} for call, _ in calls]
     measured = [Measurement(z, c.cycles / REPEATS) for z, c in zip(sizes, run.stages, strict=True)]
-    return measured, device.symbol(kernel.symbol).size
+    arguments = sum(len(call.arguments) for call, _ in calls)
+    data = program.weight_bytes() + program.input_bytes + program.output_bytes
+    return measured, Footprint(device.flash_bytes, data, _kernel_functions(elf), arguments)
+
+
+def _kernel_functions(elf: Path) -> dict[str, int]:
+    """Name -> bytes of every function of kernels/; an entry inside another function counts with that one."""
+    found: dict[str, int] = {}
+    end = 0
+    functions = ((s.address, -s.size, name) for name, s in parse_elf(elf.read_bytes()).symbols.items() if s.is_function)
+    for address, size, name in sorted(functions):
+        if address >= end and not name.startswith(_GLUE):
+            end = address - size
+            found[name] = -size
+    return found
 
 
 def bench_call(kernel: Kernel, index: int, sizes: Mapping[str, int]) -> tuple[Call, tuple[Buffer | Constant, ...]]:
@@ -208,7 +226,7 @@ def _fill(device: Device, program: Program) -> None:
         device.write(device.symbol(arena_symbol(region)).address, rng.integers(1, 100, size).astype(np.uint8).tobytes())
 
 
-def _flash_stall(target: Target, kernels: Mapping[str, Kernel], folder: Path, fits: Mapping[str, KernelFit]) -> float:
+def _flash_stall(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> float:
     """Stall cycles a flash byte and wait state: linear kernels measured with and without wait states."""
     if target.max_wait_states == 0:
         return 0.0

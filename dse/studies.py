@@ -7,7 +7,7 @@ import io
 import subprocess
 import tempfile
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,46 @@ def run_study(name: str | None, out: Path | None, progress: Callable[..., None])
     header = f"# {name}; {provenance(plan)}"
     files: dict[str, str | bytes] = {f"{name}.csv": _csv(rows, header), f"{name}.md": _markdown(rows, plan, header)}
     pipeline.write_tree(folder, files)
-    return [folder / file for file in files]
+    written = [folder / file for file in files]
+    return written if out else [*written, *update_readme(name, rows)]
+
+
+def update_readme(name: str, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Rewrite the README's table between the markers of this study; [] when it has none."""
+    path = studies_root().parent / "README.md"
+    first, last = f"<!-- study {name} -->\n", "<!-- end of study -->"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if first not in text or last not in text:
+        return []
+    head, rest = text.split(first, 1)
+    tail = rest.split(last, 1)[1]
+    partial = path.with_suffix(".partial")
+    partial.write_text(head + first + summary(rows) + last + tail, encoding="utf-8")
+    partial.replace(path)
+    return [path]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a study's CSV, as text."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return list(csv.DictReader(lines))
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table: the fastest schedule of every network with all the memory of the target."""
+    lines = ["| network | form | cycles | predicted | MAC/cycle | latency | energy | arena | flash |"]
+    lines.append("|---|---|---:|---:|---:|---:|---:|---:|---:|")
+    fitting = [row for row in rows if str(row["fits"]) == "True" and str(row["ram_budget_bytes"]) == "all"]
+    for case in dict.fromkeys((row["model"], row["scope"]) for row in fitting):
+        same = [row for row in fitting if (row["model"], row["scope"]) == case]
+        row = min(same, key=lambda r: int(r["executed_cycles"]))
+        lines.append(
+            f"| {case[0]} {case[1]} | {row['form']} | {int(row['executed_cycles']):,} | "
+            f"{float(row['error_percent']):+.1f} % | {float(row['mac_per_cycle']):.2f} | "
+            f"{float(row['latency_ms']):.2f} ms | "
+            f"{float(row['energy_uj']):,.0f} µJ | {int(row['arena_bytes']):,} B | {int(row['flash_bytes']):,} B |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def provenance(plan: Mapping[str, Any]) -> str:
