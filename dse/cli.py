@@ -153,7 +153,7 @@ _command(
 _command(
     "whatif",
     MODEL,
-    click.option("--ram", "budgets", type=ByteList(), default="8K,16K,32K,64K,96K,124K", show_default=True),
+    click.option("--ram", "budgets", type=ByteList(), default="8K,12K,16K,24K,32K,64K,124K", show_default=True),
     SEARCH,
 )(commands.whatif)
 _command(
