@@ -10,6 +10,7 @@ from dse.blocks import attention_blocks, feed_forward_blocks
 from dse.builder import Builder
 from dse.ir import Model, Op
 from dse.kernel import Kernel
+from dse.knobs import place
 from dse.lower_attention import lower_attention
 from dse.program import Buffer, Program, affine
 from dse.schedule import Schedule
@@ -64,19 +65,11 @@ def _place(build: Builder, target: Target) -> Program:
     )
 
 
-PLACES: dict[str, tuple[str, ...]] = {  # name -> buffer roles that prefer the second RAM region
-    "first": (),
-    "keys_values": ("keys", "values"),
-    "map": ("map", "sum"),
-    "second": ("*",),
-}
-
-
 def _preferences(schedule: Schedule, target: Target, buffers: Mapping[str, Buffer]) -> dict[str, str]:
     ram = target.ram()
     if len(ram) < 2:
         return {}
-    roles = PLACES[schedule.place]
+    roles = place.PLACES[schedule.place]
     return {name: ram[1].name for name, b in buffers.items() if "*" in roles or b.role in roles}
 
 

@@ -3,9 +3,14 @@
 from dse.knobs.context import Choice, Context
 
 NAME = "place"
-PLACES = ("first", "keys_values", "map", "second")
+PLACES: dict[str, tuple[str, ...]] = {  # name -> buffer roles that prefer the second region; "*" = all
+    "first": (),
+    "keys_values": ("keys", "values"),
+    "map": ("map", "sum"),
+    "second": ("*",),
+}
 
 
 def choices(context: Context) -> tuple[Choice, ...]:
     """Every placement when there is a second region."""
-    return PLACES if context.regions > 1 else ("first",)
+    return tuple(PLACES) if context.regions > 1 else ("first",)
