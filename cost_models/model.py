@@ -11,7 +11,7 @@ from cost_models.counts import CallCount, call_macs, count_calls, moved_bytes
 from dse.alloc import live_spans
 from dse.cost import Cost, Overrun, StageCost
 from dse.kernel import Kernel
-from dse.program import Node, Program, Stage
+from dse.program import Node, Program, Stage, loops
 from dse.target import Target
 
 
@@ -47,7 +47,9 @@ def evaluate(
         cycles += wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
         macs = sum(item.times * call_macs(item.call.op, item.sizes) for item in calls)
         used = tuple(dict.fromkeys(item.call.kernel for item in calls))
-        stages.append(StageCost(stage.name, stage.ops, used, cycles, macs, sum(traffic.values()), peaks[stage.name]))
+        tile = tuple(dict.fromkeys((loop.var, loop.step) for loop in loops(stage.body)))
+        read_written = sum(traffic.values())
+        stages.append(StageCost(stage.name, stage.ops, used, cycles, macs, read_written, peaks[stage.name], tile))
     total = sum(stage.cycles for stage in stages)
     code = code_bytes(program, calibration)
     return Cost(

@@ -219,8 +219,11 @@ def run(options: Options) -> Answer:
     """Run the firmware of a run folder again on the emulated device."""
     outcome, prediction = execute.execute_folder(options.folder, options.wait_states)
     target = load_target(prediction["target"])
-    data = figures.executed(outcome, prediction, target, {})
-    shown = (report.stage_table(prediction, data), report.totals_table(prediction, data, ()))
+    try:
+        data = figures.executed(outcome, prediction, target, {})
+        shown = (report.stage_table(prediction, data), report.totals_table(prediction, data, ()))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{options.folder}/cost.json: {error} is missing or wrong; deploy again") from error
     return Answer({"executed": data}, shown, exit_code=0 if outcome.bit_exact else 1)
 
 

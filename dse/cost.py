@@ -21,7 +21,7 @@ class Overrun:
 
 @dataclass(frozen=True)
 class StageCost:
-    """The price of one stage."""
+    """The price of one stage. `tile`: loop variable -> step, outer loop first."""
 
     name: str
     ops: tuple[str, ...]
@@ -30,6 +30,7 @@ class StageCost:
     macs: int
     moved_bytes: int
     peak_bytes: int
+    tile: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,11 @@ def execute_folder(folder: Path, wait_states: int | None = None, toolchain: str 
         regions = tuple(prediction["peak_bytes"])
         if not elf.is_file():
             raise FileNotFoundError(elf)
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder}: not a run folder of `dse deploy` ({type(error).__name__}: {error})") from error
-    return execute(elf, stages, regions, target, inputs, expected, toolchain, states), prediction
+        return execute(elf, stages, regions, target, inputs, expected, toolchain, states), prediction
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{folder}: not a run folder of `dse deploy` ({type(error).__name__}: {error}); deploy again"
+        ) from error
 
 
 def execute(

@@ -19,6 +19,7 @@ def predicted(cost: Cost, target: Target, model: str) -> Figures:
             "name": stage.name,
             "op": "+".join(stage.ops),
             "kernels": list(stage.kernels),
+            "tile": dict(stage.tile),
             "cycles": round(stage.cycles),
             "macs": stage.macs,
             "moved_bytes": stage.moved_bytes,

@@ -122,6 +122,14 @@ class Stage:
     body: tuple[Node, ...]
 
 
+def loops(body: tuple[Node, ...]) -> Iterator[Loop]:
+    """Every loop of a body, outer before inner."""
+    for node in body:
+        if isinstance(node, Loop):
+            yield node
+            yield from loops(node.body)
+
+
 @dataclass(frozen=True)
 class Program:
     """Everything the firmware does: buffers placed, constants packed, stages in order."""

@@ -20,15 +20,16 @@ def count(value: float | None) -> str:
 
 
 def stage_table(predicted: Figures, executed: Figures | None) -> Table:
-    """Stage, kernels, predicted and executed cycles, MACs, bytes; then the totals' row."""
+    """Stage, kernels and tile, predicted and executed cycles, MACs, bytes; then the totals' row."""
     table = Table(title=f"{predicted['model']} on {predicted['target']}", title_justify="left", header_style="bold")
-    for name in ("stage", "kernels"):
+    for name in ("stage", "kernels, tile"):
         table.add_column(name, overflow="fold")
     for name in ("predicted", "executed", "error", "MACs", "MAC/cycle", "bytes moved", "peak B"):
         table.add_column(name, justify="right")
     runs = executed["stages"] if executed else [None] * len(predicted["stages"])
     for stage, run in zip(predicted["stages"], runs, strict=True):
-        table.add_row(stage["name"], "\n".join(stage["kernels"]), *_numbers(stage, run))
+        tile = ", ".join(f"{variable} {step}" for variable, step in stage["tile"].items())
+        table.add_row(stage["name"], "\n".join([*stage["kernels"], *([tile] if tile else [])]), *_numbers(stage, run))
     table.add_section()
     moved = sum(stage["moved_bytes"] for stage in predicted["stages"])
     table.add_row("total", "", *_numbers({**predicted, "moved_bytes": moved, "peak_bytes": None}, executed))

@@ -79,6 +79,14 @@ def test_run_of_a_stranger_folder_is_refused(folder):
     _refused(dse(folder, "run", "."), "not a run folder")
 
 
+@pytest.mark.parametrize("name", ["cost.json", "samples.npz", "firmware.elf"])
+def test_run_of_a_broken_run_folder_is_refused(folder, name):
+    sizes = ["--s", "3", "--e", "4", "--p", "2", "--h", "2", "--trials", "5"]
+    assert dse(folder, "deploy", *sizes, "--out", "run").returncode == 0
+    (folder / "run" / name).write_text('{"target": "stm32l476"}')
+    _refused(dse(folder, "run", "run"), "not a run folder", "deploy again")
+
+
 def test_deploy_run_export_agree(folder):
     done = dse(
         folder, "deploy", "--s", "5", "--e", "6", "--p", "2", "--h", "3", "--trials", "30", "--json", "--out", "run"
