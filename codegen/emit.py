@@ -53,7 +53,7 @@ def emit(
     )
     used = {call.kernel: kernels[call.kernel] for call in program.calls()}
     sources = sorted({kernel.source for kernel in used.values()})
-    context = _context(program, target, scale, sample)
+    context = _context(program, target, kernels, scale, sample)
     copied = _copied_files(sources, target)
     context["sources"] = sorted(["network.c", "weights.c", "main.c", *(p for p in copied if p.endswith((".c", ".S")))])
     context["linker_script"] = f"port/{target.port}/link.ld"
@@ -66,8 +66,10 @@ def emit(
     return dict(sorted(files.items()))
 
 
-def _context(program: Program, target: Target, scale: IoScale, sample: Sample) -> dict[str, object]:
-    names = _Names(program)
+def _context(
+    program: Program, target: Target, kernels: Mapping[str, Kernel], scale: IoScale, sample: Sample
+) -> dict[str, object]:
+    names = _Names(program, kernels)
     symbols = stage_symbols([stage.name for stage in program.stages])
     arenas = program.arena_bytes()
     return {
@@ -108,9 +110,10 @@ def _values(data: bytes, dtype: str) -> str:
 
 
 class _Names:
-    """C expressions for the pointers of one program."""
+    """C expressions for the pointers of one program, and the argument records of its kernels."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, kernels: Mapping[str, Kernel]) -> None:
+        self.records = {call.kernel: kernels[call.kernel].args for call in program.calls()}
         self.buffers = {b.name: b for b in program.buffers}
         self.constants = unique_identifiers([c.name for c in program.constants], "tlf_const_")
 
@@ -158,19 +161,12 @@ def _symbols(body: tuple[Node, ...]) -> set[str]:
 def _call(call: Call, names: _Names, depth: int) -> list[str]:
     pad = "    " * depth
     fields = [f".{name} = {_argument(value, names)}" for name, value in call.arguments]
-    record = f"tlf_{_family(call.op)}_args"
+    record = names.records[call.kernel]
     return [
         f"{pad}tlf_{call.kernel}(&(const {record}){{",
         *(f"{pad}    {line}" for line in _wrapped(fields)),
         f"{pad}}});",
     ]
-
-
-def _family(op: str) -> str:
-    for family in ("linear", "probs", "attend"):
-        if op.startswith(family + "_"):
-            return family
-    return op
 
 
 def _wrapped(fields: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from cases import Case, record_fields
 
 from codegen.build import build, build_shared, find_port
 from codegen.device import Device
-from dse.kernel import Kernel, kernels_root, load_kernels
+from dse.kernel import Kernel, kernels_root, load_kernels, runs_on
 
 GUARD = b"\xa7" * 16
 ROOT = kernels_root()
@@ -63,7 +63,7 @@ class Board:
     BASE, TOP = 0x20002000, 0x20016000
 
     def __init__(self, toolchain: str, folder: Path) -> None:
-        kernels = load_kernels().values()
+        kernels = [kernel for kernel in load_kernels().values() if runs_on(kernel, "armv7em")]
         names = "".join(f"    (void (*)(void)){kernel.symbol},\n" for kernel in kernels)
         main = folder / "main.c"
         main.write_text(  # volatile: the compiler must keep every kernel
