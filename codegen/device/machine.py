@@ -18,6 +18,7 @@ from codegen.device.elf import Symbol, function_at, function_ranges, parse_elf
 from codegen.device.memory import STM32L476, MemoryMap
 from codegen.device.result import CallResult, DeviceFault, StageCount
 from codegen.device.timing_m4 import M4Timing
+from codegen.device.timing_m7 import M7Timing
 
 unicorn: Any = untyped_unicorn  # it ships annotations, but incomplete ones
 
@@ -28,7 +29,7 @@ _SENTINEL_BYTES = 0x1000
 _DWT, _DWT_CYCLES, _SYSTEM_CONTROL = 0xE000_1000, 4, 0xE000_E000
 _XPSR_THUMB = 1 << 24
 _SEMIHOST_BREAK, _SEMIHOST_WRITE0, _MAX_TEXT_BYTES = b"\xab\xbe", 4, 4096
-_CORES = {"cortex-m4": (reg.UC_CPU_ARM_CORTEX_M4, M4Timing)}
+_CORES = {"cortex-m4": (reg.UC_CPU_ARM_CORTEX_M4, M4Timing), "cortex-m7": (reg.UC_CPU_ARM_CORTEX_M7, M7Timing)}
 _SAVED = {f"r{i}": getattr(reg, f"UC_ARM_REG_R{i}") for i in range(4, 12)}
 _SAVED |= {f"d{i}": getattr(reg, f"UC_ARM_REG_D{i}") for i in range(8, 16)}
 _ARGUMENTS = [getattr(reg, f"UC_ARM_REG_R{i}") for i in range(4)]
