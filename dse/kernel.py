@@ -11,7 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-ISA_CHAIN: dict[str, tuple[str, ...]] = {"armv7em": ("any", "armv7em"), "any": ("any",)}
+ISA_CHAIN: dict[str, tuple[str, ...]] = {
+    "any": ("any",),
+    "armv7em": ("any", "armv7em"),
+    "armv7em-m7": ("any", "armv7em", "armv7em-m7"),
+}
 
 _BINARY: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,

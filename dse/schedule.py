@@ -40,7 +40,8 @@ class FeedForward:
 
 @dataclass(frozen=True)
 class Schedule:
-    """form: fused weights; kernels: (family, variant suffix); place: which buffers prefer which RAM region."""
+    """form: fused weights; kernels: (family, variant suffix); place: which buffers prefer which RAM region;
+    code: the region functions run from."""
 
     form: str
     attention: Attention
@@ -48,6 +49,7 @@ class Schedule:
     kernels: tuple[tuple[str, str], ...] = ()
     map_layout: str = "panels"
     place: str = "first"
+    code: str = "flash"
 
     def variant(self, family: str) -> str:
         """The variant chosen for a kernel family (linear, probs, attend); "ref" when nothing was chosen."""
@@ -64,11 +66,12 @@ class Schedule:
             attention += f", Q {a.query}, output {a.output}"
         pair = f", FFN {self.feed_forward.rows} rows" if self.feed_forward.rows else ""
         variant = self.variant("linear")
-        return f"form {self.form}; {attention}; map {self.map_layout}{pair}; {variant}; place {self.place}"
+        where = f"place {self.place}; code {self.code}"
+        return f"form {self.form}; {attention}; map {self.map_layout}{pair}; {variant}; {where}"
 
     def to_toml(self) -> str:
         """The schedule as TOML text."""
-        lines = [f'form = "{self.form}"', f'map_layout = "{self.map_layout}"', f'place = "{self.place}"']
+        lines = [f'{key} = "{getattr(self, key)}"' for key in ("form", "map_layout", "place", "code")]
         lines += ["", "[kernels]", *(f'{family} = "{variant}"' for family, variant in self.kernels)]
         for title, part in (("attention", self.attention), ("feed_forward", self.feed_forward)):
             lines += ["", f"[{title}]"]
@@ -110,6 +113,7 @@ def parse_schedule(table: dict[str, Any], where: str) -> Schedule:
         kernels=tuple(sorted(kernels.items())),
         map_layout=_typed(table, "map_layout", "panels", where),
         place=_typed(table, "place", "first", where),
+        code=_typed(table, "code", "flash", where),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dse.blocks import attention_blocks, feed_forward_blocks
 from dse.ir import Model
 from dse.kernel import Kernel, kernels_for
-from dse.knobs import KNOBS, Choice, Context
+from dse.knobs import KNOBS, Choice, Context, place
 from dse.knobs.nest import LAYERS
 from dse.schedule import Attention, FeedForward, Schedule
 from dse.target import Target
@@ -47,6 +47,7 @@ class Space:
             kernels=tuple((family, str(point["kernel"])) for family in FAMILIES),
             map_layout=str(point["map"]),
             place=str(point["place"]),
+            code=str(point["code"]),
         )
 
     def encode(self, schedule: Schedule) -> dict[str, Choice]:
@@ -61,6 +62,7 @@ class Space:
             "map": schedule.map_layout,
             "feed_forward": schedule.feed_forward.rows,
             "place": schedule.place,
+            "code": schedule.code,
         }
 
     def schedules(self) -> Iterator[Schedule]:
@@ -114,7 +116,7 @@ def check_schedule(schedule: Schedule, space: Space) -> None:
     if not variants <= set(context.variants):
         raise ValueError(f"schedule: kernels must be among {', '.join(context.variants)}, got {sorted(variants)}")
     for knob, value, allowed in (
-        ("place", schedule.place, dict(space.choices)["place"]),
+        ("code", schedule.code, context.code),
         ("map_layout", schedule.map_layout, ("rows", "panels")),
         ("attention.outer", a.outer, ("heads", "rows")),
         ("attention.query", a.query, ("ahead", "rows")),
@@ -122,6 +124,7 @@ def check_schedule(schedule: Schedule, space: Space) -> None:
     ):
         if value not in allowed:
             raise ValueError(f"schedule: {knob} = {value!r}; allowed: {', '.join(map(str, allowed))}")
+    place.preferences(schedule.place, {}, context.regions)
     if context.has_attention and (a.heads < 1 or context.heads % a.heads):
         raise ValueError(f"schedule: attention.heads = {a.heads} must divide the {context.heads} heads")
     for knob, count in (("attention.rows", a.rows), ("feed_forward.rows", schedule.feed_forward.rows)):
@@ -152,7 +155,8 @@ def build_space(models: Mapping[str, Model], target: Target, kernels: Mapping[st
         hidden=model.tensors[pairs[0].up.outputs[0]].shape[1] if pairs else 0,
         forms=tuple(models),
         variants=tuple(sorted(variants, key=lambda v: (v != "ref", v))),
-        regions=len(target.ram()),
+        regions=tuple(region.name for region in target.ram()),
+        code=("flash", *((region.name,) if (region := target.code()) else ())),
         has_attention=bool(attentions),
     )
     return Space(context, tuple((knob.name, knob.choices(context)) for knob in KNOBS))

@@ -1,4 +1,4 @@
-"""Loop bodies in assembly -> cycles an iteration, by llvm-mca (a second opinion from LLVM's scheduler) and by our timing."""
+"""Loop bodies in assembly -> cycles an iteration, by llvm-mca (LLVM's second opinion) and by our timing."""
 
 from __future__ import annotations
 

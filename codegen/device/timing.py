@@ -48,4 +48,4 @@ def carry(before: BlockCost, after: BlockCost) -> int:
     if not before.late or not after.early:
         return 0
     late, early = (struct.unpack(f"{CARRIED}b", values) for values in (before.late, after.early))
-    return max(0, *(ready - needed for ready, needed in zip(late, early, strict=True)))
+    return max(0, *(int(ready) - int(needed) for ready, needed in zip(late, early, strict=True)))

@@ -18,7 +18,7 @@ LLVM's and GCC's schedulers describe), to be read as +-20 %:
 - FPU: result after 3, multiply-accumulate 6, VDIV and VSQRT 16 (30 for doubles). Not carried between blocks.
 - branches: predicted ones cost their issue slot, taken or not, and end the pair. A wrong prediction costs 8. First
   guess: conditional branches backwards taken, forwards not; then where the branch went lately (a guess that was right
-  last time survives one miss: the two-bit counter). Returns and direct branches are always right.
+  last time survives one miss: the two-bit counter), kept for every block. Returns and direct branches are always right.
 - blocks: a block starts a new pair; a value that the block before left late delays it (`late`, `early`), which prices
   the steady state of a loop. Only the block directly before is looked at. Where the emulator splits straight code (at
   page borders) a pair may break: at most 1 cycle.
@@ -29,22 +29,16 @@ stores, the prefetch queue. An instruction that is in none of the tables raises 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import capstone.arm as arm
 
 from codegen.device import thumb
+from codegen.device.scoreboard import FLAGS, Scoreboard, Step
 from codegen.device.timing import NEVER, BlockCost, pack_carried
 
 MISPREDICT_CYCLES = 8
 DIVISION_CYCLES = 7
-_NONE: Mapping[int, int] = {}
-_FLAGS = arm.ARM_REG_CPSR
-_ENTRIES = {getattr(arm, f"ARM_REG_R{index}"): index for index in range(13)}
-_ENTRIES |= {arm.ARM_REG_SP: 13, arm.ARM_REG_LR: 14, _FLAGS: 15}
-_FACTOR = 16  # entries of `late` and `early` from here on: the same registers as factors of a product
 
 
 class _Kind(NamedTuple):
@@ -81,24 +75,6 @@ _BLOCKING = dict.fromkeys(thumb.DIVISIONS, DIVISION_CYCLES) | dict.fromkeys(thum
 _SLOW_LOADS = thumb.LOADS - {"ldr", "ldrt"}
 
 
-@dataclass(frozen=True)
-class _Step:
-    """One instruction. `reads`: register -> cycles after issue at which it is needed; `writes`: register -> latency.
-
-    `factors` are needed at issue and come a cycle later from a load. `bank`: (base register, bit 2 of the offset).
-    """
-
-    cycles: int = 1
-    units: frozenset[str] = frozenset()
-    is_older: bool = False
-    is_alone: bool = False
-    reads: Mapping[int, int] = field(default_factory=dict)
-    factors: frozenset[int] = frozenset()
-    writes: Mapping[int, int] = field(default_factory=dict)
-    bank: tuple[int, int] | None = None
-    traps_unaligned: bool = False
-
-
 class M7Timing:
     """Costs of basic blocks, by disassembly and a two-wide in-order scoreboard."""
 
@@ -111,81 +87,23 @@ class M7Timing:
         """The cost of the block of `size` bytes at `address`."""
         inside, _ = self._decoder.split(code, address, size)
         steps = [self._step(insn) for insn in inside]
-        board = _Scoreboard(steps)
+        board = Scoreboard(steps)
         mispredict, predicted = _prediction(inside[-1])
         traps = tuple(insn.address for insn, step in zip(inside, steps, strict=True) if step.traps_unaligned)
         late, early = pack_carried(board.late(), -128), pack_carried(board.early, NEVER)
         return BlockCost(len(inside), board.cycles, 0, traps, mispredict, predicted, late, early)
 
-    def _step(self, insn: Any) -> _Step:
+    def _step(self, insn: Any) -> Step:
         step = _memory_step(insn) or _branch_step(insn) or _other_step(insn)
         if step is None:
             raise self._decoder.unknown(insn)
         return step
 
 
-class _Scoreboard:
-    """The issue of a sequence: its length in `cycles`, and when values are ready and needed."""
-
-    def __init__(self, steps: Sequence[_Step]) -> None:
-        self._now = 0
-        self._pair: list[_Step] = []  # what issues in the cycle `_now`
-        self._ready: dict[int, int] = {}
-        self._factor_ready: dict[int, int] = {}
-        self.early: dict[int, int] = {}
-        for step in steps:
-            self._issue(step)
-
-    @property
-    def cycles(self) -> int:
-        """Cycles until the next block may issue."""
-        return self._now + 1
-
-    def late(self) -> dict[int, int]:
-        """Entry -> cycles from the end until the value is ready."""
-        found = {_ENTRIES[r]: at - self.cycles for r, at in self._ready.items() if r in _ENTRIES}
-        factors = {_ENTRIES[r] + _FACTOR: at - self.cycles for r, at in self._factor_ready.items() if r in _ENTRIES}
-        return found | factors
-
-    def _issue(self, step: _Step) -> None:
-        at = max([self._now, *(self._ready[r] - stage for r, stage in step.reads.items() if r in self._ready)])
-        at = max([at, *(self._factor_ready[r] for r in step.factors if r in self._factor_ready)])
-        if at == self._now and not _fits(self._pair, step):
-            at += 1
-        if at > self._now:
-            self._pair = []
-        for registers, ready, offset in (
-            (step.reads, self._ready, 0),
-            (dict.fromkeys(step.factors, 0), self._factor_ready, _FACTOR),
-        ):
-            for register, stage in registers.items():
-                if register in _ENTRIES and register not in ready:
-                    entry = _ENTRIES[register] + offset
-                    self.early[entry] = min(at + stage, self.early.get(entry, NEVER))
-        self._now = at + step.cycles - 1
-        self._pair.append(step)
-        for register, latency in step.writes.items():
-            self._ready[register] = self._now + latency
-            self._factor_ready[register] = self._now + (max(2, latency) if "load" in step.units else latency)
-
-
-def _fits(pair: Sequence[_Step], step: _Step) -> bool:
-    """True when the step issues in the same cycle as what `pair` holds, operands aside."""
-    if not pair:
-        return True
-    older = pair[0]
-    if len(pair) == 2 or older.is_alone or step.is_alone or step.is_older:
-        return False
-    shared = older.units & step.units
-    if shared == {"load"} and older.bank and step.bank:
-        return older.bank[0] == step.bank[0] and older.bank[1] != step.bank[1]
-    return not shared and not {"store", "multiplier"} <= older.units | step.units
-
-
 # ---- instructions ------------------------------------------------------------------------------------------------
 
 
-def _memory_step(insn: Any) -> _Step | None:
+def _memory_step(insn: Any) -> Step | None:
     name = insn.insn_name()
     if name in thumb.MULTIPLE:
         return _multiple_step(insn)
@@ -203,23 +121,23 @@ def _memory_step(insn: Any) -> _Step | None:
         writes = {}
     if insn.writeback:
         writes |= {operand.mem.base: 0}
-    reads = _NONE if is_load else dict.fromkeys(registers, 1)
-    return _Step(
+    data = [] if is_load else registers
+    return Step(
         units=thumb.names(("load" if is_load else "store") + " fpu" * is_float),
         is_alone=is_pair or name in thumb.EXCLUSIVE or insn.operands[0].reg in thumb.DOUBLES,
-        reads={**reads, **_conditions(insn), **dict.fromkeys(address, -1)},
+        reads={**dict.fromkeys(data, 1), **_conditions(insn), **dict.fromkeys(address, -1)},
         writes=writes,
         bank=(operand.mem.base, operand.mem.disp >> 2 & 1) if is_load and not operand.mem.index else None,
         traps_unaligned=is_pair or is_float or name in thumb.EXCLUSIVE,
     )
 
 
-def _multiple_step(insn: Any) -> _Step:
+def _multiple_step(insn: Any) -> Step:
     base, registers = thumb.list_registers(insn)
     parts = [part for register in registers for part in _parts(register)]
     is_load = insn.insn_name() in ("pop", "vpop", "ldm", "ldmdb", "vldmia", "vldmdb")
     updates = {base: 0} if insn.writeback or insn.insn_name() in ("push", "pop", "vpush", "vpop") else {}
-    return _Step(
+    return Step(
         cycles=-(-thumb.words_of(registers) // 2),
         units=frozenset(("load" if is_load else "store",)),
         is_alone=True,
@@ -229,23 +147,23 @@ def _multiple_step(insn: Any) -> _Step:
     )
 
 
-def _branch_step(insn: Any) -> _Step | None:
+def _branch_step(insn: Any) -> Step | None:
     name = insn.insn_name()
     if name in thumb.TABLES:
         address = thumb.address_registers(thumb.memory_operand(insn))
-        return _Step(2, frozenset(("load",)), is_alone=True, reads=dict.fromkeys(address, -1))
+        return Step(2, frozenset(("load",)), is_alone=True, reads=dict.fromkeys(address, -1))
     if name not in thumb.DIRECT and name not in thumb.INDIRECT:
         return None
     registers = [o.reg for o in insn.operands if o.type == arm.ARM_OP_REG]
     written = {arm.ARM_REG_LR: 1} if name in ("bl", "blx") else {}
-    return _Step(units=frozenset(("branch",)), reads=dict.fromkeys(registers, 0) | _conditions(insn), writes=written)
+    return Step(units=frozenset(("branch",)), reads=dict.fromkeys(registers, 0) | _conditions(insn), writes=written)
 
 
-def _other_step(insn: Any) -> _Step | None:
+def _other_step(insn: Any) -> Step | None:
     name = insn.insn_name()
     if name in _BLOCKING:
-        written = dict.fromkeys(insn.regs_access()[1], 1)
-        return _Step(_BLOCKING[name], is_alone=True, reads=dict.fromkeys(_sources(insn), 0), writes=written)
+        results = dict.fromkeys(insn.regs_access()[1], 1)
+        return Step(_BLOCKING[name], is_alone=True, reads=dict.fromkeys(_sources(insn), 0), writes=results)
     if name not in _KINDS:
         return None
     kind, sources = _KINDS[name], _sources(insn)
@@ -259,18 +177,16 @@ def _other_step(insn: Any) -> _Step | None:
     factors: frozenset[int] = frozenset()
     if name in thumb.PRODUCTS:
         factors = frozenset(o.reg for o in insn.operands[2 if name in thumb.LONG_PRODUCTS else 1 :][:2])
-        reads = {register: 1 for register in _accumulators(insn)}
+        reads = dict.fromkeys(_accumulators(insn), 1)
     elif name in thumb.FLOAT_ACCUMULATES:
         reads |= dict.fromkeys(_parts(insn.operands[0].reg), 3)
     elif name in thumb.FLOAT_DIVISIONS and insn.operands[0].reg in thumb.DOUBLES:
         latency = 30
-    if insn.update_flags or name in thumb.COMPARES or name in ("vmrs", "fmstat"):
-        flags = {_FLAGS: latency}
-    else:
-        flags = {}
-    written = [part for register in insn.regs_access()[1] for part in _parts(register)]
-    reads |= {} if name == "it" else _conditions(insn)
-    return _Step(1, units, kind.is_older, False, reads, factors, dict.fromkeys(written, latency) | flags)
+    sets_flags = insn.update_flags or name in thumb.COMPARES or name in ("vmrs", "fmstat")
+    written = [part for register in insn.regs_access()[1] for part in _parts(register)] + [FLAGS] * sets_flags
+    if name != "it":
+        reads |= _conditions(insn)
+    return Step(1, units, kind.is_older, False, reads, factors, dict.fromkeys(written, latency))
 
 
 def _accumulators(insn: Any) -> list[int]:
@@ -288,7 +204,7 @@ def _sources(insn: Any) -> list[int]:
 
 
 def _conditions(insn: Any) -> dict[int, int]:
-    return {} if insn.cc in (arm.ARM_CC_AL, arm.ARM_CC_INVALID) else {_FLAGS: 0}
+    return {} if insn.cc in (arm.ARM_CC_AL, arm.ARM_CC_INVALID) else {FLAGS: 0}
 
 
 def _parts(register: int) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dse.knobs import feed_forward, form, heads, kernel, map_layout, nest, place, rows
+from dse.knobs import code, feed_forward, form, heads, kernel, map_layout, nest, place, rows
 from dse.knobs.context import Choice, Context
 
 __all__ = ["KNOBS", "Choice", "Context", "Knob"]
@@ -23,5 +23,6 @@ class Knob:
 
 
 KNOBS: tuple[Knob, ...] = tuple(
-    Knob(module.NAME, module.choices) for module in (form, kernel, nest, heads, rows, map_layout, feed_forward, place)
+    Knob(module.NAME, module.choices)
+    for module in (form, kernel, nest, heads, rows, map_layout, feed_forward, place, code)
 )

@@ -9,14 +9,18 @@ Choice = str | int
 
 @dataclass(frozen=True)
 class Context:
-    """tokens, heads and hidden of the largest block; `forms` admitted; kernel variants per family; RAM region count."""
+    """tokens, heads and hidden of the largest block; `forms` admitted; kernel variants per family.
+
+    regions: the RAM regions, fastest first; code: where functions may run.
+    """
 
     tokens: int
     heads: int
     hidden: int
     forms: tuple[str, ...]
     variants: tuple[str, ...]
-    regions: int
+    regions: tuple[str, ...]
+    code: tuple[str, ...] = ("flash",)
     has_attention: bool = True
 
 

@@ -1,4 +1,4 @@
-"""Rewrites the table of the Cortex-M7 timing against llvm-mca in cost_models/ASSUMPTIONS.md: python studies/m7_timing/compare.py"""
+"""Rewrites the table in cost_models/ASSUMPTIONS.md of the Cortex-M7 timing against llvm-mca."""
 
 from __future__ import annotations
 

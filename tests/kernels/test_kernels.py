@@ -1,4 +1,4 @@
-"""Every kernel variant against the header's arithmetic: on the host under UBSan, and on the emulated Cortex-M4."""
+"""Every kernel variant against the header's arithmetic: on the host under UBSan, and on the emulated Cortex-M4 and M7."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from runners import Board, Host
 
 from codegen.build import build_shared, find_toolchains
 from dse.kernel import kernels_root, load_kernels
+from dse.target import load_target
 
 KERNELS = load_kernels()
 PORTABLE = [kernel for kernel in KERNELS.values() if kernel.isa == "any"]
@@ -30,9 +31,17 @@ def _sizes(name: str, count: int) -> list[tuple[int, int, int]]:
     return drawn + [(rng.choice(ROWS), rng.choice(COLUMNS), rng.choice(DEPTHS)) for _ in range(count - len(drawn))]
 
 
-@pytest.fixture(scope="module", params=[toolchain.name for toolchain in find_toolchains("armv7em")])
+BOARDS = [
+    (load_target(name), toolchain.name)
+    for name in ("stm32l476", "stm32h743")
+    for toolchain in find_toolchains(load_target(name).isa)
+]
+
+
+@pytest.fixture(scope="module", params=BOARDS, ids=lambda pair: f"{pair[0].name}-{pair[1]}")
 def board(request, tmp_path_factory):
-    return Board(request.param, tmp_path_factory.mktemp(request.param))
+    target, toolchain = request.param
+    return Board(toolchain, tmp_path_factory.mktemp(toolchain), target)
 
 
 @pytest.fixture(scope="module")
