@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from codegen.build import machine_flags
 from codegen.names import arena_symbol, stage_symbols, unique_identifiers
 from dse.kernel import Kernel, kernels_root
 from dse.program import Affine, Call, Constant, Loop, Node, Pointer, Program
@@ -55,8 +56,11 @@ def emit(
     sources = sorted({kernel.source for kernel in used.values()})
     context = _context(program, target, kernels, scale, sample)
     copied = _copied_files(sources, target)
+    script = f"port/{target.port}/link.ld"
+    copied[script] = place_code(copied[script], program.code)
+    context["zig_flags"], context["gcc_flags"] = machine_flags(target.isa)
     context["sources"] = sorted(["network.c", "weights.c", "main.c", *(p for p in copied if p.endswith((".c", ".S")))])
-    context["linker_script"] = f"port/{target.port}/link.ld"
+    context["linker_script"] = script
     files = {
         f"src/{name}": environment.get_template(f"{name}.j2").render(context)
         for name in ("network.h", "network.c", "weights.h", "weights.c", "main.c")
@@ -183,6 +187,14 @@ def _argument(value: Pointer | Affine | None, names: _Names) -> str:
     if value is None:
         return "0"
     return names.pointer(value) if isinstance(value, Pointer) else _expression(value)
+
+
+def place_code(script: str, region: str) -> str:
+    """The linker script with functions in that region; ValueError when it has no such memory."""
+    alias = 'REGION_ALIAS("CODE", {})'
+    if alias.format("FLASH") not in script or f"\n    {region.upper()} (" not in script:
+        raise ValueError(f"linker script: code cannot go to {region!r}: no such memory, or no alias CODE")
+    return script.replace(alias.format("FLASH"), alias.format(region.upper()))
 
 
 def _copied_files(sources: list[str], target: Target) -> dict[str, str]:

@@ -14,7 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from codegen.build import build
-from codegen.device import Device, MemoryMap
+from codegen.device import Device
 from codegen.device.elf import parse_elf
 from codegen.emit import IoScale, Sample, emit
 from codegen.names import arena_symbol, stage_symbols
@@ -22,6 +22,7 @@ from cost_models import calibration as calibrations
 from cost_models.calibrate import Footprint, Measurement, fit_code, fit_kernel, shapes
 from cost_models.calibration import Calibration, KernelFit
 from dse.alloc import Span, place_buffers
+from dse.execute import open_device
 from dse.kernel import Kernel, kernels_for, load_kernels
 from dse.layout import RIGHT, Right, even, panels_bytes, panels_stride_bytes
 from dse.program import Affine, Buffer, Call, Constant, Loop, Pointer, Program, Stage, affine
@@ -68,9 +69,7 @@ def _measure(
     calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel))]
     program = bench_program(calls, target)
     elf = _build(program, target, kernels, folder)
-    device = Device(
-        elf, target.cpu, MemoryMap(tuple((r.name, r.base, r.size_bytes) for r in target.regions)), wait_states
-    )
+    device = open_device(elf, target, wait_states)
     device.boot()
     _fill(device, program)
     symbols = stage_symbols([stage.name for stage in program.stages])

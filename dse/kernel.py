@@ -13,7 +13,11 @@ from typing import Any
 
 from dse.layout import RIGHT
 
-ISA_CHAIN: dict[str, tuple[str, ...]] = {"armv7em": ("any", "armv7em"), "any": ("any",)}
+ISA_CHAIN: dict[str, tuple[str, ...]] = {
+    "any": ("any",),
+    "armv7em": ("any", "armv7em"),
+    "armv7em-m7": ("any", "armv7em", "armv7em-m7"),
+}
 
 _BINARY: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,

@@ -12,7 +12,7 @@ from dse.ir import Model, Op
 from dse.kernel import Kernel
 from dse.knobs import place
 from dse.lower_attention import lower_attention
-from dse.program import Buffer, Program, affine
+from dse.program import Program, affine
 from dse.schedule import Schedule
 from dse.target import Target
 
@@ -44,9 +44,10 @@ def _place(build: Builder, target: Target) -> Program:
     model, schedule = build.model, build.schedule
     source, result = build.tensor(model.input), build.tensor(model.output)
     spans = live_spans(build.stages, source.base, result.base)
-    wanted = _preferences(schedule, target, build.buffers)
+    roles = {buffer.name: buffer.role for buffer in build.buffers.values()}
+    wanted = place.preferences(schedule.place, roles, [region.name for region in target.ram()])
     buffers = place_buffers(tuple(build.buffers.values()), spans, target.ram(), wanted)
-    roles = {source.base: "input", result.base: "output"}
+    ends = {source.base: "input", result.base: "output"}
     return Program(
         model=model.name,
         form=model.form,
@@ -56,18 +57,11 @@ def _place(build: Builder, target: Target) -> Program:
         input_bytes=model.tensors[model.input].size_bytes,
         output=result,
         output_bytes=model.tensors[model.output].size_bytes,
-        buffers=tuple(replace(b, role=roles.get(b.name, b.role)) for b in buffers),
+        buffers=tuple(replace(b, role=ends.get(b.name, b.role)) for b in buffers),
         constants=tuple(build.constants.values()),
         stages=tuple(build.stages),
+        code=schedule.code,
     )
-
-
-def _preferences(schedule: Schedule, target: Target, buffers: Mapping[str, Buffer]) -> dict[str, str]:
-    ram = target.ram()
-    if len(ram) < 2:
-        return {}
-    roles = place.PLACES[schedule.place]
-    return {name: ram[1].name for name, b in buffers.items() if "*" in roles or b.role in roles}
 
 
 def _linear(build: Builder, op: Op) -> None:

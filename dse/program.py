@@ -147,6 +147,7 @@ class Program:
     buffers: tuple[Buffer, ...]
     constants: tuple[Constant, ...]
     stages: tuple[Stage, ...]
+    code: str = "flash"  # the region functions run from
 
     def arena_bytes(self) -> dict[str, int]:
         """Peak bytes by region: the size of each arena."""
@@ -183,7 +184,8 @@ def _calls(body: tuple[Node, ...]) -> Iterator[Call]:
 def print_program(program: Program) -> str:
     """The program as text, for people and for digests."""
     lines = [
-        f"program {program.model} form={program.form} target={program.target} schedule={program.schedule_digest}",
+        f"program {program.model} form={program.form} target={program.target} schedule={program.schedule_digest}"
+        + f" code={program.code}",
         f"input {_show(program.input)} {program.input_bytes} B, output {_show(program.output)} {program.output_bytes} B",
         "",
     ]

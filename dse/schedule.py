@@ -45,7 +45,7 @@ class FeedForward:
 class Schedule:
     """form: fused weights; kernels: (family, variant suffix); panels: which left-hand operands are kept as int16 panels
     (of PANELS); residual: "separate" adds, or "fused" into the epilogue of the linear before; place: which buffers prefer
-    which RAM region."""
+    which RAM region; code: the region functions run from."""
 
     form: str
     attention: Attention
@@ -54,6 +54,7 @@ class Schedule:
     panels: tuple[str, ...] = ()
     residual: str = "separate"
     place: str = "first"
+    code: str = "flash"
 
     def variant(self, family: str) -> str:
         """The variant chosen for a kernel family (of FAMILIES); "ref" when nothing was chosen."""
@@ -73,14 +74,14 @@ class Schedule:
         variants = ", ".join(dict.fromkeys(variant for _, variant in self.kernels)) or "ref"
         return (
             f"form {self.form}; {attention}; panels {panels}{pair}; residual {self.residual}; {variants}; "
-            f"place {self.place}"
+            f"place {self.place}; code {self.code}"
         )
 
     def to_toml(self) -> str:
         """The schedule as TOML text."""
         panels = ", ".join(f'"{name}"' for name in self.panels)
         lines = [f'form = "{self.form}"', f"panels = [{panels}]"]
-        lines += [f'residual = "{self.residual}"', f'place = "{self.place}"']
+        lines += [f'residual = "{self.residual}"', f'place = "{self.place}"', f'code = "{self.code}"']
         lines += ["", "[kernels]", *(f'{family} = "{variant}"' for family, variant in self.kernels)]
         for title, part in (("attention", self.attention), ("feed_forward", self.feed_forward)):
             lines += ["", f"[{title}]"]
@@ -123,6 +124,7 @@ def parse_schedule(table: dict[str, Any], where: str) -> Schedule:
         panels=_names(table, "panels", where),
         residual=_typed(table, "residual", "separate", where),
         place=_typed(table, "place", "first", where),
+        code=_typed(table, "code", "flash", where),
     )
 
 

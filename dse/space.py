@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dse.blocks import attention_blocks, feed_forward_blocks
 from dse.ir import Model
 from dse.kernel import Kernel, runs_on
-from dse.knobs import KNOBS, Choice, Context
+from dse.knobs import KNOBS, Choice, Context, place
 from dse.knobs.nest import LAYERS
 from dse.layout import RIGHT
 from dse.schedule import FAMILIES, PANELS, Attention, FeedForward, Schedule
@@ -50,6 +50,7 @@ class Space:
             panels=panels,
             residual=str(point["residual"]),
             place=str(point["place"]),
+            code=str(point["code"]),
         )
 
     def _kernels_agree(self, form: str, tile: int, kernels: Mapping[str, str], panels: tuple[str, ...]) -> bool:
@@ -78,6 +79,7 @@ class Space:
             "residual": schedule.residual,
             "feed_forward": schedule.feed_forward.rows,
             "place": schedule.place,
+            "code": schedule.code,
         }
 
     def schedules(self) -> Iterator[Schedule]:
@@ -136,7 +138,7 @@ def check_schedule(schedule: Schedule, space: Space) -> None:
         if operand not in PANELS:
             raise ValueError(f"schedule: panels holds {operand!r}; allowed: {', '.join(PANELS)}")
     for knob, value, allowed in (
-        ("place", schedule.place, dict(space.choices)["place"]),
+        ("code", schedule.code, context.code),
         ("residual", schedule.residual, ("separate", "fused")),
         ("attention.outer", a.outer, ("heads", "rows")),
         ("attention.query", a.query, ("ahead", "rows")),
@@ -144,6 +146,7 @@ def check_schedule(schedule: Schedule, space: Space) -> None:
     ):
         if value not in allowed:
             raise ValueError(f"schedule: {knob} = {value!r}; allowed: {', '.join(map(str, allowed))}")
+    place.preferences(schedule.place, {}, context.regions)
     if context.has_attention and (a.heads < 1 or context.heads % a.heads):
         raise ValueError(f"schedule: attention.heads = {a.heads} must divide the {context.heads} heads")
     for knob, count in (("attention.rows", a.rows), ("feed_forward.rows", schedule.feed_forward.rows)):
@@ -203,7 +206,8 @@ def build_space(models: Mapping[str, Model], target: Target, kernels: Mapping[st
         layouts={(_family(k.op), k.name.removeprefix(k.op + "_")): k.layout for k in known if k.layout},
         widths=_widths(models),
         has_residual=any(op.kind == "add" and len(op.inputs) == 2 for op in model.ops),
-        regions=len(target.ram()),
+        regions=tuple(region.name for region in target.ram()),
+        code=("flash", *((region.name,) if (region := target.code()) else ())),
         has_attention=bool(attentions),
     )
     return Space(context, tuple((knob.name, knob.choices(context)) for knob in KNOBS))

@@ -10,8 +10,11 @@ Choice = str | int
 
 @dataclass(frozen=True)
 class Context:
-    """tokens, heads and hidden of the largest block; `forms` admitted; RAM region count; kernel variants per family and the
-    right-hand layout of (family, variant); head widths per form."""
+    """tokens, heads and hidden of the largest block; `forms` admitted; kernel variants per family and the right-hand layout
+    of (family, variant); head widths per form.
+
+    regions: the RAM regions, fastest first; code: where functions may run.
+    """
 
     tokens: int
     heads: int
@@ -20,7 +23,8 @@ class Context:
     variants: Mapping[str, tuple[str, ...]]
     layouts: Mapping[tuple[str, str], str]
     widths: Mapping[str, tuple[int, ...]]
-    regions: int
+    regions: tuple[str, ...]
+    code: tuple[str, ...] = ("flash",)
     has_attention: bool = True
     has_residual: bool = False
 

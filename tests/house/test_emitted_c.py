@@ -10,7 +10,6 @@ import networks
 import pytest
 
 from codegen.build import find_toolchains
-from codegen.device import Device, MemoryMap
 from codegen.names import arena_symbol
 from cost_models.model import Budget
 from dse import execute, pipeline
@@ -61,8 +60,7 @@ def test_the_emitted_main_checks_itself(tmp_path):
     house = pipeline.prepare("digits", "stm32l476")
     schedule = next(house.space.schedules())
     execute.prove(house, Point(schedule, house.price(schedule)), tmp_path)
-    memory = MemoryMap(tuple((r.name, r.base, r.size_bytes) for r in house.target.regions))
-    device = Device(tmp_path / "firmware.elf", house.target.cpu, memory)
+    device = execute.open_device(tmp_path / "firmware.elf", house.target)
     device.boot()
     assert device.call("main").value == 0
     region, size = next(iter(house.program(schedule).arena_bytes().items()))

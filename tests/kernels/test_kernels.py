@@ -1,4 +1,4 @@
-"""Every kernel variant against the header's arithmetic: on the host under UBSan, and on the emulated Cortex-M4."""
+"""Every kernel variant against the header's arithmetic: on the host under UBSan, and on the emulated Cortex-M4 and M7."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from cases import HEADER, case_of
 from runners import Board, Host
 
 from codegen.build import find_toolchains
-from dse.kernel import kernels_root, load_kernels, runs_on
+from dse.kernel import ISA_CHAIN, kernels_root, load_kernels
+from dse.target import load_target
 
 KERNELS = load_kernels()
-ON_BOARD = [kernel for kernel in KERNELS.values() if runs_on(kernel, "armv7em")]
+ON_BOARD = [kernel for kernel in KERNELS.values() if kernel.isa in ISA_CHAIN["armv7em-m7"]]
 PORTABLE = [kernel for kernel in KERNELS.values() if kernel.isa == "any"]
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 11)
 COLUMNS = (1, 2, 3, 4, 5, 8, 13)
@@ -33,9 +34,17 @@ def _sizes(kernel, count: int) -> list[tuple[int, int, int]]:
     return [(m, n, k) for m, n, k in drawn if kernel.serves(facts | {"n": n, "k": k})]
 
 
-@pytest.fixture(scope="module", params=[toolchain.name for toolchain in find_toolchains("armv7em")])
+BOARDS = [
+    (load_target(name), toolchain.name)
+    for name in ("stm32l476", "stm32h743")
+    for toolchain in find_toolchains(load_target(name).isa)
+]
+
+
+@pytest.fixture(scope="module", params=BOARDS, ids=lambda pair: f"{pair[0].name}-{pair[1]}")
 def board(request, tmp_path_factory):
-    return Board(request.param, tmp_path_factory.mktemp(request.param))
+    target, toolchain = request.param
+    return Board(toolchain, tmp_path_factory.mktemp(toolchain), target)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +54,8 @@ def host():
 
 @pytest.mark.parametrize("kernel", ON_BOARD, ids=lambda kernel: kernel.name)
 def test_on_the_emulated_device(board, kernel):
+    if kernel not in board.kernels:
+        pytest.skip("a variant for another core")
     for seed, (m, n, k) in enumerate(_sizes(kernel, 80 if kernel.isa != "any" else 30)):
         board.check(kernel, case_of(kernel, m, n, k, seed))
 
