@@ -91,14 +91,16 @@ def _footprints(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> 
     """Flash of small networks under random schedules: the calls of real stages, not of benches."""
     hyper = HyperParameters("footprint", s=18, e=20, p=12, h=6, f=44, layers=2)
     rng = random.Random(0)
-    samples, found = sample_inputs(hyper, 2, 0), []
+    samples = sample_inputs(hyper, 2, 0)
+    found: list[Footprint] = []
     for scope in ("mhsa", "encoder"):
         plain = build_model(hyper, scope)
         models = {form: ptq.quantise(rewrite(plain, form), samples) for form in forms(plain)}
         space = build_space(models, target, kernels)
         points = ({name: rng.choice(choices) for name, choices in space.choices} for _ in itertools.count())
-        for schedule in itertools.islice(filter(None, map(space.decode, points)), FOOTPRINTS):
-            found.append(_footprint(lower(models[schedule.form], schedule, target, kernels), target, kernels, folder))
+        schedules = itertools.islice(filter(None, map(space.decode, points)), FOOTPRINTS)
+        programs = (lower(models[schedule.form], schedule, target, kernels) for schedule in schedules)
+        found += [_footprint(program, target, kernels, folder) for program in programs]
     return found
 
 

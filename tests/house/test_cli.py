@@ -50,7 +50,7 @@ def folder(tmp_path):
         (["nothing"], ["'nothing' is unknown", "digits", "eegformer"]),
         (["digits", "--out", "file/run"], ["file/run", "--out"]),
         (["digits", "--out", "/proc/run"], ["/proc/run", "--out"]),
-        (["eegformer", "--scope", "mhsa", "--ram", "2K"], ["no schedule fits", "ram: the best", "alive", "--ram 13K"]),
+        (["eegformer", "--scope", "mhsa", "--ram", "2K"], ["no schedule fits", "ram: the best", "alive", "--ram 12K"]),
         (["digits", "--flash", "4K"], ["no schedule fits", "flash: the best", "--flash"]),
         (["digits", "--ram", "2X"], ["'2X' is not a size"]),
         (["digits", "--form", "qv"], ["'qv'", "qkvo"]),
