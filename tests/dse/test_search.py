@@ -16,10 +16,13 @@ def house():
 
 
 @pytest.fixture(scope="module")
-def smallest(house):
-    found = pipeline.find(house, ("memory",), everything=True)
-    assert found.best is not None
-    return found.best.cost.arena_bytes
+def front(house):
+    return pipeline.find(house, ("latency", "memory"), everything=True).front
+
+
+@pytest.fixture(scope="module")
+def smallest(front):
+    return front[-1].cost.arena_bytes
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -37,9 +40,7 @@ def test_the_bytes_named_as_needed_are_the_fewest_there_are(house, smallest, see
     assert overrun.demand_bytes == smallest
 
 
-def test_the_search_finds_the_fastest_of_the_whole_space(house):
-    best = pipeline.find(house, ("latency",), everything=True).best
+def test_the_search_finds_the_fastest_of_the_whole_space(house, front):
     found = pipeline.find(house, ("latency",), trials=TRIALS).best
-    assert best is not None
     assert found is not None
-    assert found.cost.cycles == pytest.approx(best.cost.cycles, rel=0.02)
+    assert found.cost.cycles == pytest.approx(front[0].cost.cycles, rel=0.02)
