@@ -33,19 +33,19 @@ def fit_kernel(kernel: Kernel, measured: Sequence[Measurement], functions: dict[
 
 @dataclass(frozen=True)
 class Footprint:
-    """Flash of one firmware: all of it, its constants and sample, its kernels' functions, and its call arguments."""
+    """Flash of one network's firmware without its constants, sample and kernels; the calls and loops in its text."""
 
-    flash_bytes: int
-    data_bytes: int
-    functions: dict[str, int]
-    arguments: int
+    glue_bytes: int
+    calls: int
+    loops: int
 
 
-def fit_code(footprints: Sequence[Footprint]) -> tuple[float, float]:
-    """(bytes of an empty network, bytes an argument of a call): least squares over firmwares."""
-    rest = [f.flash_bytes - f.data_bytes - sum(f.functions.values()) for f in footprints]
-    slope, base = np.polyfit([f.arguments for f in footprints], rest, 1)
-    return float(base), float(slope)
+def fit_code(footprints: Sequence[Footprint]) -> tuple[float, float, float]:
+    """(bytes of an empty network, bytes a call, bytes a loop): non-negative least squares over firmwares."""
+    features = np.array([[1, f.calls, f.loops] for f in footprints], float)
+    solution, _ = nnls(features, np.array([f.glue_bytes for f in footprints], float))
+    base, call, loop = map(float, solution)
+    return base, call, loop
 
 
 # Shapes to measure, by op family. Small and odd sizes separate the remainder terms; the large ones fix the inner loop.

@@ -6,6 +6,8 @@ same emitter, compiler and device as a real network, so what is fitted is what w
 
 from __future__ import annotations
 
+import itertools
+import random
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,14 +23,20 @@ from codegen.names import arena_symbol, stage_symbols
 from cost_models import calibration as calibrations
 from cost_models.calibrate import Footprint, Measurement, fit_code, fit_kernel, shapes
 from cost_models.calibration import Calibration, KernelFit
+from dse import ptq
 from dse.alloc import Span, place_buffers
 from dse.execute import open_device
 from dse.kernel import Kernel, kernels_for, load_kernels
 from dse.layout import RIGHT, Right, even, panels_bytes, panels_stride_bytes
-from dse.program import Affine, Buffer, Call, Constant, Loop, Pointer, Program, Stage, affine
+from dse.load.hyper import HyperParameters, build_model, sample_inputs
+from dse.lower import lower
+from dse.program import Affine, Buffer, Call, Constant, Loop, Pointer, Program, Stage, affine, loops
+from dse.rewrite import forms, rewrite
+from dse.space import build_space
 from dse.target import Target
 
 REPEATS = 4
+FOOTPRINTS = 16  # firmwares a scope
 _GLUE = ("main", "Reset_", "Default_", "tlf_port", "tlf_network", "tlf_stage", "mem", "__", "SystemInit")
 
 
@@ -37,16 +45,15 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
     kernels = load_kernels()
     wanted = [k for op in dict.fromkeys(k.op for k in kernels.values()) for k in kernels_for(op, target.isa, kernels)]
     fits: dict[str, KernelFit] = {}
-    footprints = []
     with tempfile.TemporaryDirectory() as scratch:
         for done, kernel in enumerate(wanted):
             progress("calibrate", done, len(wanted), kernel.name)
-            measured, footprint = _measure(kernel, target, kernels, Path(scratch))
-            fits[kernel.name] = fit_kernel(kernel, measured, footprint.functions)
-            footprints.append(footprint)
+            measured, functions = _measure(kernel, target, kernels, Path(scratch))
+            fits[kernel.name] = fit_kernel(kernel, measured, functions)
         stall = _flash_stall(target, kernels, Path(scratch))
+        code = fit_code(_footprints(target, kernels, Path(scratch)))
     toolchain = "zig, emulated device, zero wait states"
-    result = Calibration(target.name, toolchain, 0.0, 0.0, stall, *fit_code(footprints), fits)
+    result = Calibration(target.name, toolchain, 0.0, 0.0, stall, *code, fits)
     path = out or calibrations.FOLDER / f"{target.name}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -64,8 +71,8 @@ def _table(result: Calibration) -> Table:
 
 def _measure(
     kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder: Path, wait_states: int = 0
-) -> tuple[list[Measurement], Footprint]:
-    """Cycles a call at every calibration shape, and where the firmware's flash goes."""
+) -> tuple[list[Measurement], dict[str, int]]:
+    """Cycles a call at every calibration shape, and the bytes of the functions the kernel links."""
     calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel))]
     program = bench_program(calls, target)
     elf = _build(program, target, kernels, folder)
@@ -76,9 +83,32 @@ def _measure(
     run = device.call("tlf_network_run", stages=symbols)
     sizes = [{k: v.const for k, v in call.arguments if isinstance(v, Affine)} for call, _ in calls]
     measured = [Measurement(z, c.cycles / REPEATS) for z, c in zip(sizes, run.stages, strict=True)]
-    arguments = sum(len(call.arguments) for call, _ in calls)
-    data = program.weight_bytes() + program.input_bytes + program.output_bytes
-    return measured, Footprint(device.flash_bytes, data, _kernel_functions(elf), arguments)
+    return measured, _kernel_functions(elf)
+
+
+def _footprints(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[Footprint]:
+    """Flash of small networks under random schedules: the calls of real stages, not of benches."""
+    hyper = HyperParameters("footprint", s=18, e=20, p=12, h=6, f=44, layers=2)
+    rng = random.Random(0)
+    samples = sample_inputs(hyper, 2, 0)
+    found: list[Footprint] = []
+    for scope in ("mhsa", "encoder"):
+        plain = build_model(hyper, scope)
+        models = {form: ptq.quantise(rewrite(plain, form), samples) for form in forms(plain)}
+        space = build_space(models, target, kernels)
+        points = ({name: rng.choice(choices) for name, choices in space.choices} for _ in itertools.count())
+        schedules = itertools.islice(filter(None, map(space.decode, points)), FOOTPRINTS)
+        programs = (lower(models[schedule.form], schedule, target, kernels) for schedule in schedules)
+        found += [_footprint(program, target, kernels, folder) for program in programs]
+    return found
+
+
+def _footprint(program: Program, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> Footprint:
+    elf = _build(program, target, kernels, folder)
+    code = open_device(elf, target).flash_bytes - program.weight_bytes() - program.input_bytes
+    glue = code - program.output_bytes - sum(_kernel_functions(elf).values())
+    turns = sum(1 for stage in program.stages for _ in loops(stage.body))
+    return Footprint(glue, len(tuple(program.calls())), turns)
 
 
 def _kernel_functions(elf: Path) -> dict[str, int]:
@@ -210,7 +240,9 @@ def bench_program(calls: list[tuple[Call, tuple[Buffer | Constant, ...]]], targe
 
 
 def _build(program: Program, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> Path:
-    files = emit(program, target, kernels, IoScale(1.0, 0, 1.0, 0), Sample(bytes(4), bytes(4)))
+    rng = np.random.default_rng(0)  # of zeros the compiler would make no table
+    sample = Sample(rng.bytes(program.input_bytes), rng.bytes(program.output_bytes))
+    files = emit(program, target, kernels, IoScale(1.0, 0, 1.0, 0), sample)
     source = folder / "bench"
     for name, text in files.items():
         path = source / name

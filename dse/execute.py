@@ -14,6 +14,7 @@ from codegen.build import build
 from codegen.device import Device, DeviceFault, MemoryMap
 from codegen.names import arena_symbol, stage_symbols
 from dse import figures, pipeline
+from dse.folders import write_files
 from dse.ir import Array
 from dse.pareto import Point
 from dse.pipeline import Prepared
@@ -33,9 +34,9 @@ def write_run_folder(prepared: Prepared, point: Point, folder: Path) -> dict[str
         "schedule.toml": point.schedule.to_toml(),
         "program.txt": print_program(program),
         "cost.json": json.dumps(prediction, indent=2) + "\n",
-        "samples.npz": pipeline.sample_file(prepared, program.form),
+        "samples.npz": pipeline.sample_file(prepared, program.form, point.cost.cycles),
     }
-    pipeline.write_tree(folder, files)
+    write_files(folder, files)
     return files
 
 
