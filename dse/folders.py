@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 RUN_FOLDER = ("schedule.toml", "program.txt")  # what tells a run folder from a person's own files
-RUN_ENTRIES = (*RUN_FOLDER, "src", "Makefile", "cost.json", "front.json", "samples.npz", "firmware.elf", "run.json")
-RUN_ENTRIES += ("report.html",)
+RUN_ENTRIES = tuple(
+    "schedule.toml program.txt src Makefile cost.json front.json samples.npz firmware.elf run.json report.html".split()
+)
 
 
 def write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:

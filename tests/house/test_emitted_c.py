@@ -43,7 +43,7 @@ def test_random_schedules_run_as_predicted(prepared, pair, seed, tmp_path):
         if ran.cycles > 0.05 * result.cycles:
             assert priced.cycles == pytest.approx(ran.cycles, rel=0.15), (ran.name, schedule.describe())
     assert point.cost.cycles == pytest.approx(result.cycles, rel=0.10)
-    assert point.cost.flash_bytes == pytest.approx(result.flash_bytes, rel=0.015)
+    assert point.cost.flash_bytes == pytest.approx(result.flash_bytes, rel=0.02)
 
 
 @pytest.mark.parametrize("toolchain", [t.name for t in find_toolchains("armv7em")])
