@@ -74,6 +74,8 @@ def prepare(
     max_sqnr_loss_db: float = 1.0,
 ) -> Prepared:
     """Load, quantise every form, admit those within `max_sqnr_loss_db` of the unfused one; ValueError says why not."""
+    if not max_sqnr_loss_db >= 0:  # false for NaN too
+        raise ValueError(f"--max-sqnr-loss {max_sqnr_loss_db}: allowed is 0 dB or more")
     board = load_target(target)
     loaded = load_model(model, scope, calib, labels, hyper)
     wanted = (form,) if form else forms(loaded.model)
