@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-ISA_CHAIN: dict[str, tuple[str, ...]] = {"armv7em": ("any", "armv7em"), "any": ("any",)}
+ISA_CHAIN: dict[str, tuple[str, ...]] = {"armv7em": ("any", "armv7em"), "rv32imc": ("any", "rv32imc"), "any": ("any",)}
 
 _BINARY: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
