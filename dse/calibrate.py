@@ -25,6 +25,7 @@ from dse.alloc import Span, place_buffers
 from dse.kernel import Kernel, kernels_for, load_kernels
 from dse.layout import even, pairs_bytes, pairs_stride_bytes, panels_bytes
 from dse.program import Affine, Buffer, Call, Constant, Loop, Pointer, Program, Stage, affine
+from dse.quant import layernorm_guard
 from dse.target import Target
 
 REPEATS = 4
@@ -164,9 +165,9 @@ def _integers(op: str, m: int, n: int, k: int) -> dict[str, int]:
         return strides | {"round": 1 << 17, "preshift": 0, "shift": 18}
     return {
         "narrow": {"x_stride": 4 * n, "y_stride": n, "round": 128, "preshift": 0, "shift": 8},
-        "layernorm": {"x_stride": n, "y_stride": n, "epsilon": 1, "guard": 2, "shift": 8},
+        "layernorm": {"x_stride": n, "y_stride": n, "epsilon": 1, "guard": layernorm_guard(n), "shift": 14},
         "pack_keys": {"x_stride": k, "y_stride": pairs_stride_bytes(k)},
-        "add": {"mult_a": 100, "mult_b": 90, "round": 128, "shift": 8},
+        "add": {"mult_a": 9000, "mult_b": 7000, "round": 1 << 13, "shift": 14},
         "mean": {"x_stride": n, "mult": 10, "round": 128, "shift": 8},
     }.get(op, {})
 

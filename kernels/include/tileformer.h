@@ -253,4 +253,12 @@ void tlf_attend_add_smlad4x2(const tlf_attend_args *args);
 void tlf_attend_rows_panels_smlad4x2(const tlf_attend_args *args);
 void tlf_attend_add_panels_smlad4x2(const tlf_attend_args *args);
 
+/* armv7em: packed words and grouped loads for everything that is not a matrix product */
+void tlf_narrow_packed(const tlf_narrow_args *args);
+void tlf_zero_packed(const tlf_zero_args *args);
+void tlf_layernorm_packed(const tlf_layernorm_args *args);
+void tlf_lut_packed(const tlf_lut_args *args);
+void tlf_add_packed(const tlf_add_args *args);
+void tlf_mean_packed(const tlf_mean_args *args);
+
 #endif
