@@ -14,10 +14,11 @@ from dse.kernel import Kernel
 
 @dataclass(frozen=True)
 class Measurement:
-    """Cycles of one call at these integer arguments."""
+    """Cycles and instructions of one call at these integer arguments."""
 
     sizes: Mapping[str, int]
     cycles: float
+    instructions: float
 
 
 def fit_kernel(kernel: Kernel, measured: Sequence[Measurement], functions: dict[str, int]) -> KernelFit:

@@ -7,7 +7,7 @@ same emitter, compiler and device as a real network, so what is fitted is what w
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,7 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
     with tempfile.TemporaryDirectory() as scratch:
         for done, kernel in enumerate(wanted):
             progress("calibrate", done, len(wanted), kernel.name)
-            measured, footprint = _measure(kernel, target, kernels, Path(scratch))
+            measured, footprint = run_calls(kernel, shapes(kernel.op), target, kernels, Path(scratch))
             fits[kernel.name] = fit_kernel(kernel, measured, footprint.functions)
             footprints.append(footprint)
         stall = _flash_stall(target, kernels, Path(scratch))
@@ -62,11 +62,16 @@ def _table(result: Calibration) -> Table:
     return table
 
 
-def _measure(
-    kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder: Path, wait_states: int = 0
+def run_calls(
+    kernel: Kernel,
+    at: Sequence[Mapping[str, int]],
+    target: Target,
+    kernels: Mapping[str, Kernel],
+    folder: Path,
+    wait_states: int = 0,
 ) -> tuple[list[Measurement], Footprint]:
-    """Cycles a call at every calibration shape, and where the firmware's flash goes."""
-    calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel.op))]
+    """Cycles and instructions of a call at each of these sizes, and where the firmware's flash goes."""
+    calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(at)]
     program = bench_program(calls, target)
     elf = _build(program, target, kernels, folder)
     device = Device(
@@ -77,7 +82,9 @@ def _measure(
     symbols = stage_symbols([stage.name for stage in program.stages])
     run = device.call("tlf_network_run", stages=symbols)
     sizes = [{k: v.const for k, v in call.arguments if isinstance(v, Affine)} for call, _ in calls]
-    measured = [Measurement(z, c.cycles / REPEATS) for z, c in zip(sizes, run.stages, strict=True)]
+    measured = [
+        Measurement(z, c.cycles / REPEATS, c.instructions / REPEATS) for z, c in zip(sizes, run.stages, strict=True)
+    ]
     arguments = sum(len(call.arguments) for call, _ in calls)
     data = program.weight_bytes() + program.input_bytes + program.output_bytes
     return measured, Footprint(device.flash_bytes, data, _kernel_functions(elf), arguments)
@@ -232,8 +239,9 @@ def _flash_stall(target: Target, kernels: Mapping[str, Kernel], folder: Path) ->
     if target.max_wait_states == 0:
         return 0.0
     (kernel, *_) = sorted(kernels_for("linear_rows", target.isa, kernels), key=lambda k: k.isa == "any")
-    still, _ = _measure(kernel, target, kernels, folder)
-    slow, _ = _measure(kernel, target, kernels, folder, target.max_wait_states)
+    at = shapes(kernel.op)
+    still, _ = run_calls(kernel, at, target, kernels, folder)
+    slow, _ = run_calls(kernel, at, target, kernels, folder, target.max_wait_states)
     flash = [even(m.sizes["n"]) * even(m.sizes["k"]) + 8 * m.sizes["n"] for m in still]
     extra = sum(b.cycles - a.cycles for a, b in zip(still, slow, strict=True))
     return max(0.0, extra / target.max_wait_states / sum(flash))
