@@ -14,10 +14,11 @@ from dse.kernel import Kernel
 
 @dataclass(frozen=True)
 class Measurement:
-    """Cycles of one call at these integer arguments."""
+    """Cycles and instructions of one call at these integer arguments."""
 
     sizes: Mapping[str, int]
     cycles: float
+    instructions: float
 
 
 def fit_kernel(kernel: Kernel, measured: Sequence[Measurement], functions: dict[str, int]) -> KernelFit:
@@ -64,6 +65,11 @@ _MNK = (
 # The same work with a pre-shift or a small shift takes other instructions in some kernels.
 _ARITHMETIC = ({"preshift": 3}, {"shift": 12, "round": 1 << 11})
 _MN = tuple((m, n) for m in (1, 2, 3, 5, 9) for n in (4, 10, 16, 31, 48, 96))
+_EDGES = {  # remainders, and sizes at which a loop of some kernel changes
+    "narrow": ((2, 1), (3, 2), (8, 7)),
+    "layernorm": tuple((m, n) for m in (1, 4) for n in (8, 13, 20, 24, 28, 64, 75, 130, 200)),
+    "mean": ((1, 1), (7, 2), (40, 3), (33, 20), (200, 8), (300, 12), (600, 4)),
+}
 _N = (4, 9, 16, 31, 40, 100, 257, 700)
 
 
@@ -91,5 +97,6 @@ def _shapes(op: str) -> tuple[dict[str, int], ...]:
     if op in ("pack_keys", "pack_panels"):
         return tuple({"m": m, "k": n} for m, n in _MN)
     if op in ("narrow", "layernorm", "mean"):
-        return tuple({"m": m, "n": n} for m, n in _MN)
-    return tuple({"n": n} for n in _N)
+        plain = tuple({"m": m, "n": n} for m, n in _MN + _EDGES[op])
+        return plain + tuple(sizes | _ARITHMETIC[0] for sizes in plain if op == "narrow")
+    return tuple({"n": n} | change for n in _N for change in ({}, {"shift": 20}) if op == "add" or not change)

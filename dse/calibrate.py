@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from dse.layout import RIGHT, Right, even, panels_bytes, panels_stride_bytes
 from dse.load.hyper import HyperParameters, build_model, sample_inputs
 from dse.lower import lower
 from dse.program import Affine, Buffer, Call, Constant, Loop, Pointer, Program, Stage, affine, loops
+from dse.quant import layernorm_guard
 from dse.rewrite import forms, rewrite
 from dse.space import build_space
 from dse.target import Target
@@ -48,7 +49,7 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
     with tempfile.TemporaryDirectory() as scratch:
         for done, kernel in enumerate(wanted):
             progress("calibrate", done, len(wanted), kernel.name)
-            measured, functions = _measure(kernel, target, kernels, Path(scratch))
+            measured, functions = run_calls(kernel, shapes(kernel), target, kernels, Path(scratch))
             fits[kernel.name] = fit_kernel(kernel, measured, functions)
         stall = _flash_stall(target, kernels, Path(scratch))
         code = fit_code(_footprints(target, kernels, Path(scratch)))
@@ -69,11 +70,16 @@ def _table(result: Calibration) -> Table:
     return table
 
 
-def _measure(
-    kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder: Path, wait_states: int = 0
+def run_calls(
+    kernel: Kernel,
+    at: Sequence[Mapping[str, int]],
+    target: Target,
+    kernels: Mapping[str, Kernel],
+    folder: Path,
+    wait_states: int = 0,
 ) -> tuple[list[Measurement], dict[str, int]]:
-    """Cycles a call at every calibration shape, and the bytes of the functions the kernel links."""
-    calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel))]
+    """Cycles and instructions of a call at each of these sizes, and the bytes of the functions the kernel links."""
+    calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(at)]
     program = bench_program(calls, target)
     elf = _build(program, target, kernels, folder)
     device = open_device(elf, target, wait_states)
@@ -82,7 +88,9 @@ def _measure(
     symbols = stage_symbols([stage.name for stage in program.stages])
     run = device.call("tlf_network_run", stages=symbols)
     sizes = [{k: v.const for k, v in call.arguments if isinstance(v, Affine)} for call, _ in calls]
-    measured = [Measurement(z, c.cycles / REPEATS) for z, c in zip(sizes, run.stages, strict=True)]
+    measured = [
+        Measurement(z, c.cycles / REPEATS, c.instructions / REPEATS) for z, c in zip(sizes, run.stages, strict=True)
+    ]
     return measured, _kernel_functions(elf)
 
 
@@ -206,10 +214,10 @@ def _integers(op: str, m: int, n: int, k: int, right: Right, panels: int) -> dic
         return strides | {"round": 1 << 17, "preshift": 0, "shift": 18, "e_panels": panels}
     return {
         "narrow": {"x_stride": 4 * n, "y_stride": n, "round": 128, "preshift": 0, "shift": 8},
-        "layernorm": {"x_stride": n, "y_stride": n, "epsilon": 1, "guard": 2, "shift": 8},
+        "layernorm": {"x_stride": n, "y_stride": n, "epsilon": 1, "guard": layernorm_guard(n), "shift": 14},
         "pack_keys": {"x_stride": k, "y_stride": right.stride_bytes(k)},
         "pack_panels": {"x_stride": k, "y_stride": panels_stride_bytes(k)},
-        "add": {"mult_a": 100, "mult_b": 90, "round": 128, "shift": 8},
+        "add": {"mult_a": 9000, "mult_b": 7000, "round": 1 << 13, "shift": 14},
         "mean": {"x_stride": n, "mult": 10, "round": 128, "shift": 8},
     }.get(op, {})
 
@@ -276,8 +284,9 @@ def _flash_stall(target: Target, kernels: Mapping[str, Kernel], folder: Path) ->
     if target.max_wait_states == 0:
         return 0.0
     (kernel, *_) = sorted(kernels_for("linear_rows", target.isa, kernels), key=lambda k: k.isa == "any")
-    still, _ = _measure(kernel, target, kernels, folder)
-    slow, _ = _measure(kernel, target, kernels, folder, target.max_wait_states)
+    at = shapes(kernel)
+    still, _ = run_calls(kernel, at, target, kernels, folder)
+    slow, _ = run_calls(kernel, at, target, kernels, folder, target.max_wait_states)
     flash = [even(m.sizes["n"]) * even(m.sizes["k"]) + 8 * m.sizes["n"] for m in still]
     extra = sum(b.cycles - a.cycles for a, b in zip(still, slow, strict=True))
     return max(0.0, extra / target.max_wait_states / sum(flash))

@@ -167,6 +167,12 @@ _command(
     click.argument("target"),
     click.option("--out", type=click.Path(path_type=Path), help="File to write (default the committed one)."),
 )(catalog.calibrate)
+_command(
+    "bench",
+    click.argument("what", type=click.Choice(["kernels"])),
+    click.option("--target", default="stm32l476", show_default=True),
+    click.option("--out", type=click.Path(path_type=Path), help="Folder of the results (default studies/results)."),
+)(catalog.bench)
 _command("models")(catalog.models)
 _command("targets")(catalog.targets)
 _command("kernels", click.option("--target", default="stm32l476", show_default=True))(catalog.kernels)

@@ -57,6 +57,7 @@ class Options:
     seed: int = 0
     wait_states: int | None = None
     exhaustive: bool = False
+    what: str = ""
     schedule: Path | None = None
     out: Path | None = None
     toolchain: str = "auto"

@@ -240,7 +240,7 @@ def _add(work: _Work, op: Op) -> Op:
         stored = work.store(op, b=quant.quantise_values(values, b_scale, b_zero))
     ratios = a_scale / y_scale, b_scale / y_scale
     offset = y_zero - a_zero * ratios[0] - b_zero * ratios[1]
-    (mult_a, mult_b), rounding, shift = quant.choose_sum(ratios, 128, offset)
+    (mult_a, mult_b), rounding, shift = quant.choose_sum(ratios, 128, offset, quant.ADD_SHIFT)
     numbers = (("mult_a", mult_a), ("mult_b", mult_b), ("round", rounding), ("shift", shift))
     return replace(op, constants=stored, attributes=numbers)
 

@@ -18,6 +18,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 INT32_MAX = 2**31 - 1
 NATS = 12.0  # the softmax table spans exp(-12) .. 1
 MAX_SHIFT = 24
+ADD_SHIFT = 14  # residual sums: ratios below 2 fit 16-bit multipliers, and err by less than 2^-7 of an output step
 PRESHIFT_MAX = 8
 ENOUGH_BITS = 9  # a multiplier below this many bits costs accuracy (NUMERICS): pre-shift the accumulator instead
 BIAS_REACH = 2**17  # larger integer biases would eat the bits of the whole tensor's multipliers
@@ -289,9 +290,11 @@ def choose_layernorm(gamma: Array, beta: Array, width: int) -> tuple[Array, Arra
     raise OverflowError("LayerNorm: gamma or beta are 2^19 times the calibrated output range")
 
 
-def choose_sum(ratios: Sequence[float], reach: int, offset: float) -> tuple[tuple[int, ...], int, int]:
-    """(multipliers, rounding, shift) for (Σ aᵢ·multᵢ + rounding) >> shift ≈ Σ aᵢ·ratioᵢ + offset, |aᵢ| ≤ reach."""
-    for shift in range(MAX_SHIFT, -1, -1):
+def choose_sum(
+    ratios: Sequence[float], reach: int, offset: float, most: int = MAX_SHIFT
+) -> tuple[tuple[int, ...], int, int]:
+    """(multipliers, rounding, shift ≤ most) for (Σ aᵢ·multᵢ + rounding) >> shift ≈ Σ aᵢ·ratioᵢ + offset, |aᵢ| ≤ reach."""
+    for shift in range(most, -1, -1):
         mults = tuple(round(ratio * 2.0**shift) for ratio in ratios)
         rounding = rounding_term(offset, shift)
         if reach * sum(mults) + abs(rounding) < INT32_MAX:

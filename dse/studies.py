@@ -109,16 +109,20 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def commit() -> str:
+    """The short hash of the checkout's commit."""
+    root = studies_root().parent
+    result = subprocess.run(["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return result.stdout.strip() or "no commit"
+
+
 def provenance(plan: Mapping[str, Any]) -> str:
     """Commit, versions and seed of a run."""
     import numpy
     import optuna
 
-    root = studies_root().parent
-    result = subprocess.run(["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    commit = result.stdout.strip() or "no commit"
     versions = f"tileformer {__version__}, numpy {numpy.__version__}, optuna {optuna.__version__}"
-    return f"commit {commit}; {versions}; seed {plan['seed']}; target {plan['target']}"
+    return f"commit {commit()}; {versions}; seed {plan['seed']}; target {plan['target']}"
 
 
 def _run(plan: Mapping[str, Any], progress: Callable[..., None]) -> list[Row]:

@@ -292,4 +292,12 @@ void tlf_lut_ref(const tlf_lut_args *args);
 void tlf_add_ref(const tlf_add_args *args);
 void tlf_mean_ref(const tlf_mean_args *args);
 
+/* armv7em: packed words and grouped loads for everything that is not a matrix product */
+void tlf_narrow_packed(const tlf_narrow_args *args);
+void tlf_zero_packed(const tlf_zero_args *args);
+void tlf_layernorm_packed(const tlf_layernorm_args *args);
+void tlf_lut_packed(const tlf_lut_args *args);
+void tlf_add_packed(const tlf_add_args *args);
+void tlf_mean_packed(const tlf_mean_args *args);
+
 #endif
