@@ -44,9 +44,9 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
             measured, footprint = _measure(kernel, target, kernels, Path(scratch))
             fits[kernel.name] = fit_kernel(kernel, measured, footprint.functions)
             footprints.append(footprint)
-        stall = _flash_stall(target, kernels, Path(scratch))
+        stalls = _flash_stalls(target, kernels, Path(scratch))
     toolchain = "zig, emulated device, zero wait states"
-    result = Calibration(target.name, toolchain, 0.0, 0.0, stall, *fit_code(footprints), fits)
+    result = Calibration(target.name, toolchain, 0.0, 0.0, *stalls, *fit_code(footprints), fits)
     path = out or calibrations.FOLDER / f"{target.name}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -63,11 +63,16 @@ def _table(result: Calibration) -> Table:
 
 
 def _measure(
-    kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder: Path, wait_states: int = 0
+    kernel: Kernel,
+    target: Target,
+    kernels: Mapping[str, Kernel],
+    folder: Path,
+    wait_states: int = 0,
+    code: str = "flash",
 ) -> tuple[list[Measurement], Footprint]:
     """Cycles a call at every calibration shape, and where the firmware's flash goes."""
     calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel.op))]
-    program = bench_program(calls, target)
+    program = bench_program(calls, target, code)
     elf = _build(program, target, kernels, folder)
     device = open_device(elf, target, wait_states)
     device.boot()
@@ -170,7 +175,9 @@ def _integers(op: str, m: int, n: int, k: int) -> dict[str, int]:
     }.get(op, {})
 
 
-def bench_program(calls: list[tuple[Call, tuple[Buffer | Constant, ...]]], target: Target) -> Program:
+def bench_program(
+    calls: list[tuple[Call, tuple[Buffer | Constant, ...]]], target: Target, code: str = "flash"
+) -> Program:
     """One stage a call, every call repeated; the buffers of all stages share the arena."""
     stages = [Stage(call.source, (call.source,), (Loop("i", affine(REPEATS), 1, (call,)),)) for call, _ in calls]
     buffers = [item for _, items in calls for item in items if isinstance(item, Buffer)]
@@ -192,6 +199,7 @@ def bench_program(calls: list[tuple[Call, tuple[Buffer | Constant, ...]]], targe
         buffers=placed,
         constants=constants,
         stages=tuple(stages),
+        code=code,
     )
 
 
@@ -225,13 +233,23 @@ def _fill(device: Device, program: Program) -> None:
         device.write(device.symbol(arena_symbol(region)).address, rng.integers(1, 100, size).astype(np.uint8).tobytes())
 
 
-def _flash_stall(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> float:
-    """Stall cycles a flash byte and wait state: linear kernels measured with and without wait states."""
-    if target.max_wait_states == 0:
-        return 0.0
+def _flash_stalls(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> tuple[float, float]:
+    """Stall cycles a wait state of one byte read from flash, and of one byte of code first run from there.
+
+    Linear kernels measured with and without wait states. Where code can run from RAM the two are told apart; else all of
+    it is charged to the bytes read.
+    """
+    states = target.max_wait_states
+    if states == 0:
+        return 0.0, 0.0
     (kernel, *_) = sorted(kernels_for("linear_rows", target.isa, kernels), key=lambda k: k.isa == "any")
-    still, _ = _measure(kernel, target, kernels, folder)
-    slow, _ = _measure(kernel, target, kernels, folder, target.max_wait_states)
-    flash = [even(m.sizes["n"]) * even(m.sizes["k"]) + 8 * m.sizes["n"] for m in still]
-    extra = sum(b.cycles - a.cycles for a, b in zip(still, slow, strict=True))
-    return max(0.0, extra / target.max_wait_states / sum(flash))
+    region = target.code()
+    home = region.name if region else "flash"
+    still, footprint = _measure(kernel, target, kernels, folder, code=home)
+    slow, _ = _measure(kernel, target, kernels, folder, states, home)
+    fetched, _ = _measure(kernel, target, kernels, folder, states)
+    read = sum(even(m.sizes["n"]) * even(m.sizes["k"]) + 8 * m.sizes["n"] for m in still)
+    code = footprint.flash_bytes - footprint.data_bytes
+    still_cycles, slow_cycles, fetched_cycles = (sum(m.cycles for m in runs) for runs in (still, slow, fetched))
+    per_byte = (slow_cycles - still_cycles) / states / read
+    return max(0.0, per_byte), max(0.0, REPEATS * (fetched_cycles - slow_cycles) / states / code)

@@ -49,8 +49,8 @@ _ACCESS = {
 class Device:
     """An emulated microcontroller that holds one firmware. `boot` it, then `call` its functions.
 
-    `wait_states` > 0 adds the flash model of counter.py. `strict` faults on unaligned LDM, STM, LDRD, STRD, VLDR and
-    the like, as hardware does, and counts other unaligned accesses; it is several times slower.
+    `wait_states` > 0 adds the memories and caches of counter.py. `strict` faults on unaligned LDM, STM, LDRD, STRD, VLDR
+    and the like, as hardware does, and counts other unaligned accesses; it is several times slower.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Device:
         self._map_memory()
         self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_invalid)
         self._uc.hook_add(unicorn.UC_HOOK_INTR, self._on_interrupt)
-        self._counter = Counter(self._uc, timing(), memory.flash(), wait_states, strict)
+        self._counter = Counter(self._uc, timing(), memory, wait_states, strict)
 
     @property
     def flash_bytes(self) -> int:
@@ -149,6 +149,8 @@ class Device:
             functions=self._cycles_by_function(),
             stack_bytes=(top - limit - _painted(self.read(limit, top - limit)) + 7) // 8 * 8,
             unaligned=self._counter.state.unaligned,
+            code_misses=self._counter.state.code.misses,
+            data_misses=self._counter.state.data.misses,
         )
 
     def canaries(self) -> tuple[tuple[int, int], ...]:

@@ -29,7 +29,8 @@ class CallResult:
     (down to the lowest byte written, rounded up to 8).
 
     Time before the first stage is in the totals only. `unaligned` counts unaligned loads and stores, each of which
-    costs hardware 1 or 2 cycles that are not in `cycles`; it is 0 unless the device is strict.
+    costs hardware 1 or 2 cycles that are not in `cycles`; it is 0 unless the device is strict. Misses are those of the
+    caches, 0 without wait states.
     """
 
     value: int
@@ -39,3 +40,5 @@ class CallResult:
     functions: dict[str, int]
     stack_bytes: int
     unaligned: int = 0
+    code_misses: int = 0
+    data_misses: int = 0
