@@ -30,7 +30,7 @@ class Calibration:
 
     flash_cycles_per_byte: stall per weight byte and wait state; code_cycles_per_byte: per byte of code in flash, when it
     is first fetched. network_code_bytes: start-up, port and main;
-    argument_code_bytes: code that passes one argument of a kernel call.
+    call_code_bytes, loop_code_bytes: code of one kernel call with its arguments, and of one loop around calls.
     """
 
     target: str
@@ -40,7 +40,8 @@ class Calibration:
     flash_cycles_per_byte: float
     code_cycles_per_byte: float
     network_code_bytes: float
-    argument_code_bytes: float
+    call_code_bytes: float
+    loop_code_bytes: float
     kernels: dict[str, KernelFit]
 
 
@@ -69,7 +70,8 @@ def to_toml(calibration: Calibration) -> str:
         f"flash_cycles_per_byte = {calibration.flash_cycles_per_byte:.6f}",
         f"code_cycles_per_byte = {calibration.code_cycles_per_byte:.6f}",
         f"network_code_bytes = {calibration.network_code_bytes:.1f}",
-        f"argument_code_bytes = {calibration.argument_code_bytes:.3f}",
+        f"call_code_bytes = {calibration.call_code_bytes:.3f}",
+        f"loop_code_bytes = {calibration.loop_code_bytes:.3f}",
     ]
     for name, fit in sorted(calibration.kernels.items()):
         terms = ", ".join(f"{term} = {value:.5f}" for term, value in fit.cycles.items())

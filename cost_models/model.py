@@ -75,13 +75,14 @@ def evaluate(
 
 def code_bytes(program: Program, calibration: Calibration) -> int:
     """Flash of the emitted firmware besides its weights: start-up, kernels, calls, and the sample its main checks."""
-    calls = program.calls()
+    calls = tuple(program.calls())
     functions: dict[str, int] = {}
     for name in {call.kernel for call in calls}:
         functions |= calibration.kernels[name].functions
-    arguments = sum(len(call.arguments) for call in calls)
+    turns = sum(1 for stage in program.stages for _ in loops(stage.body))
     sample = program.input_bytes + program.output_bytes
-    glue = calibration.network_code_bytes + calibration.argument_code_bytes * arguments
+    glue = calibration.network_code_bytes + calibration.call_code_bytes * len(calls)
+    glue += calibration.loop_code_bytes * turns
     return round(glue) + sum(functions.values()) + sample
 
 
@@ -92,7 +93,7 @@ def _fetched_bytes(program: Program, calibration: Calibration) -> dict[str, int]
         for item in count_calls(stage)[0]:
             functions = calibration.kernels[item.call.kernel].functions
             fetched[stage.name] += sum(size for name, size in functions.items() if name not in seen)
-            fetched[stage.name] += round(calibration.argument_code_bytes * len(item.call.arguments))
+            fetched[stage.name] += round(calibration.call_code_bytes)
             seen |= set(functions)
     return fetched
 

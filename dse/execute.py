@@ -14,6 +14,7 @@ from codegen.build import build
 from codegen.device import Device, DeviceFault, map_of
 from codegen.names import arena_symbol, stage_symbols
 from dse import figures, pipeline
+from dse.folders import write_files
 from dse.ir import Array
 from dse.pareto import Point
 from dse.pipeline import Prepared
@@ -33,9 +34,9 @@ def write_run_folder(prepared: Prepared, point: Point, folder: Path) -> dict[str
         "schedule.toml": point.schedule.to_toml(),
         "program.txt": print_program(program),
         "cost.json": json.dumps(prediction, indent=2) + "\n",
-        "samples.npz": pipeline.sample_file(prepared, program.form),
+        "samples.npz": pipeline.sample_file(prepared, program.form, point.cost.cycles),
     }
-    pipeline.write_tree(folder, files)
+    write_files(folder, files)
     return files
 
 
@@ -50,7 +51,8 @@ def build_firmware(folder: Path, target: Target, toolchain: str = "auto") -> str
     """Build the project under `folder/src` to `folder/firmware.elf`; returns the toolchain's description."""
     source = folder / "src"
     files = sorted(path for path in source.rglob("*") if path.suffix in (".c", ".S"))
-    include = [source, source / "kernels" / "include", source / "port", source / "port" / "cortex-m"]
+    ports = sorted(path for path in (source / "port").iterdir() if path.is_dir())
+    include = [source, source / "kernels" / "include", source / "port", *ports]
     script = source / "port" / target.port / "link.ld"
     return build(
         files,

@@ -88,12 +88,14 @@ class Pointer:
 
 @dataclass(frozen=True)
 class Call:
-    """One kernel call. `kernel` names the variant, `op` what it computes, `source` the model op it works for."""
+    """One kernel call. `kernel` names the variant, `op` what it computes, `source` the model op it works for, `layout` how
+    the variant stores right-hand operands ("" when it has none)."""
 
     kernel: str
     op: str
     source: str
     arguments: tuple[tuple[str, Pointer | Affine | None], ...]
+    layout: str = ""
 
     def argument(self, name: str) -> Pointer | Affine | None:
         """The argument of that field; KeyError when the record has none."""

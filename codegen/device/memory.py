@@ -22,6 +22,7 @@ class MemoryMap:
     """Regions as (name, base, size in bytes). The one called "flash" is read-only and executable, others are RAM.
 
     `target` knows the caches and what the regions cost; without it every memory answers at once.
+    On RISC-V "l1" is the banked memory of a cluster and "l2" the slow one behind it.
     """
 
     regions: tuple[tuple[str, int, int], ...]
@@ -66,3 +67,6 @@ MPS2_AN500 = MemoryMap(
         *((region.name, 0x2000_0000 + (i << 19), 512 << 10) for i, region in enumerate(_H743.ram())),
     )
 )
+ESP32C3 = MemoryMap((("flash", 0x4200_0000, 4 << 20), ("sram1", 0x3FC8_0000, 384 << 10)))
+VIRT_RV32 = MemoryMap((("flash", 0x8000_0000, 4 << 20), ("sram1", 0x8040_0000, 2 << 20)))
+GAP9 = MemoryMap((("l1", 0x1000_0000, 128 << 10), ("l2", 0x1C00_0000, 1536 << 10)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 Choice = str | int
@@ -9,7 +10,8 @@ Choice = str | int
 
 @dataclass(frozen=True)
 class Context:
-    """tokens, heads and hidden of the largest block; `forms` admitted; kernel variants per family.
+    """tokens, heads and hidden of the largest block; `forms` admitted; kernel variants per family and the right-hand layout
+    of (family, variant); head widths per form.
 
     regions: the RAM regions, fastest first; code: where functions may run.
     """
@@ -18,10 +20,13 @@ class Context:
     heads: int
     hidden: int
     forms: tuple[str, ...]
-    variants: tuple[str, ...]
+    variants: Mapping[str, tuple[str, ...]]
+    layouts: Mapping[tuple[str, str], str]
+    widths: Mapping[str, tuple[int, ...]]
     regions: tuple[str, ...]
     code: tuple[str, ...] = ("flash",)
     has_attention: bool = True
+    has_residual: bool = False
 
 
 def row_steps(tokens: int) -> tuple[int, ...]:

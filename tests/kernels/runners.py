@@ -10,7 +10,7 @@ from cases import Case, record_fields
 
 from codegen.build import build, build_shared, find_port
 from codegen.device import Device, map_of
-from dse.kernel import ISA_CHAIN, Kernel, kernels_root, load_kernels
+from dse.kernel import Kernel, kernels_root, load_kernels, runs_on
 from dse.target import Target
 
 GUARD = b"\xa7" * 16
@@ -64,7 +64,7 @@ class Board:
     BASE, TOP = 0x20002000, 0x20016000  # in the first RAM of both targets, above the stack
 
     def __init__(self, toolchain: str, folder: Path, target: Target) -> None:
-        kernels = [kernel for kernel in load_kernels().values() if kernel.isa in ISA_CHAIN[target.isa]]
+        kernels = self.kernels = [kernel for kernel in load_kernels().values() if runs_on(kernel, target.isa)]
         names = "".join(f"    (void (*)(void)){kernel.symbol},\n" for kernel in kernels)
         main = folder / "main.c"
         main.write_text(  # volatile: the compiler must keep every kernel
