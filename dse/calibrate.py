@@ -51,7 +51,7 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
             measured, functions = _measure(kernel, target, kernels, Path(scratch))
             fits[kernel.name] = fit_kernel(kernel, measured, functions)
         code = fit_code(_footprints(target, kernels, Path(scratch)))
-        stalls = _flash_stalls(target, kernels, Path(scratch), code[1])
+        stalls = _flash_stalls(target, kernels, Path(scratch))
     toolchain = "zig, emulated device, zero wait states"
     result = Calibration(target.name, toolchain, 0.0, 0.0, *stalls, *code, fits)
     path = out or calibrations.FOLDER / f"{target.name}.toml"
@@ -279,9 +279,14 @@ def _fill(device: Device, program: Program) -> None:
         device.write(device.symbol(arena_symbol(region)).address, rng.integers(1, 100, size).astype(np.uint8).tobytes())
 
 
-def _flash_stalls(
-    target: Target, kernels: Mapping[str, Kernel], folder: Path, call_code_bytes: float
-) -> tuple[float, float]:
+def _code_bytes(elf: Path) -> int:
+    """Bytes of the functions that the schedule places; 1 on a board that cannot place them."""
+    symbols = parse_elf(elf.read_bytes()).symbols
+    ends = [symbols[name].address for name in ("__code_start", "__code_end") if name in symbols]
+    return ends[1] - ends[0] if len(ends) == 2 else 1
+
+
+def _flash_stalls(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> tuple[float, float]:
     """Stall cycles a wait state of one byte read from flash, and of one byte of code first run from there.
 
     Linear kernels measured with and without wait states. Where code can run from RAM the two are told apart; else all of
@@ -293,11 +298,11 @@ def _flash_stalls(
     (kernel, *_) = sorted(kernels_for("linear_rows", target.isa, kernels), key=lambda k: k.isa == "any")
     region = target.code()
     home = region.name if region else "flash"
-    still, functions = _measure(kernel, target, kernels, folder, code=home)
+    still, _ = _measure(kernel, target, kernels, folder, code=home)
     slow, _ = _measure(kernel, target, kernels, folder, states, home)
     fetched, _ = _measure(kernel, target, kernels, folder, states)
     read = sum(even(m.sizes["n"]) * even(m.sizes["k"]) + 8 * m.sizes["n"] for m in still)
-    code = sum(functions.values()) + call_code_bytes * len(still)
+    code = _code_bytes(folder / "bench.elf")
     still_cycles, slow_cycles, fetched_cycles = (sum(m.cycles for m in runs) for runs in (still, slow, fetched))
     per_byte = (slow_cycles - still_cycles) / states / read
     return max(0.0, per_byte), max(0.0, REPEATS * (fetched_cycles - slow_cycles) / states / code)
