@@ -34,10 +34,13 @@ def evaluate(
     """The price of a program.
 
     cycles = Σ stages (stage_cycles + loop_cycles · iterations + Σ calls Σ terms coefficient · feature)
-             + wait_states · flash_cycles_per_byte · bytes read from flash.
+             + wait_states · flash_cycles_per_byte · bytes read from flash
+             + wait_states · code_cycles_per_byte · bytes of code first run, from flash
+             + bytes moved in slow RAM · cycles to fill its cache line / bytes of the line, with wait states.
     """
     moved: Counter[tuple[str, str]] = Counter()
     stages, peaks = [], _stage_peaks(program)
+    fetched, slow = _fetched_bytes(program, calibration), _slow_ram(target, wait_states)
     for stage in program.stages:
         calls, iterations = count_calls(stage)
         traffic = moved_bytes(program, calls)
@@ -45,6 +48,8 @@ def evaluate(
         cycles = calibration.stage_cycles + calibration.loop_cycles * iterations
         cycles += sum(item.times * call_cycles(item, kernels, calibration) for item in calls)
         cycles += wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
+        cycles += wait_states * calibration.code_cycles_per_byte * fetched[stage.name]
+        cycles += sum(slow.get(region, 0.0) * count for (region, _), count in traffic.items())
         macs = sum(item.times * call_macs(item.call.op, item.sizes) for item in calls)
         used = tuple(dict.fromkeys(item.call.kernel for item in calls))
         tile = tuple(dict.fromkeys((loop.var, loop.step) for loop in loops(stage.body)))
@@ -79,6 +84,25 @@ def code_bytes(program: Program, calibration: Calibration) -> int:
     glue = calibration.network_code_bytes + calibration.call_code_bytes * len(calls)
     glue += calibration.loop_code_bytes * turns
     return round(glue) + sum(functions.values()) + sample
+
+
+def _fetched_bytes(program: Program, calibration: Calibration) -> dict[str, int]:
+    """Stage -> bytes of code that run there for the first time; 0 when code does not run from flash."""
+    fetched, seen = dict.fromkeys((stage.name for stage in program.stages), 0), set[str]()
+    for stage in program.stages if program.code == "flash" else ():
+        for item in count_calls(stage)[0]:
+            functions = calibration.kernels[item.call.kernel].functions
+            fetched[stage.name] += sum(size for name, size in functions.items() if name not in seen)
+            fetched[stage.name] += round(calibration.call_code_bytes)
+            seen |= set(functions)
+    return fetched
+
+
+def _slow_ram(target: Target, wait_states: int) -> dict[str, float]:
+    """Region -> cycles a byte that is touched once, of the RAM that takes time."""
+    if wait_states == 0 or target.data_cache is None:
+        return {}
+    return {region.name: region.fill_cycles / target.data_cache.fill_bytes for region in target.ram()}
 
 
 def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:

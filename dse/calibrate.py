@@ -51,10 +51,10 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
             progress("calibrate", done, len(wanted), kernel.name)
             measured, functions = run_calls(kernel, shapes(kernel), target, kernels, Path(scratch))
             fits[kernel.name] = fit_kernel(kernel, measured, functions)
-        stall = _flash_stall(target, kernels, Path(scratch))
         code = fit_code(_footprints(target, kernels, Path(scratch)))
+        stalls = _flash_stalls(target, kernels, Path(scratch))
     toolchain = "zig, emulated device, zero wait states"
-    result = Calibration(target.name, toolchain, 0.0, 0.0, stall, *code, fits)
+    result = Calibration(target.name, toolchain, 0.0, 0.0, *stalls, *code, fits)
     path = out or calibrations.FOLDER / f"{target.name}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -77,10 +77,11 @@ def run_calls(
     kernels: Mapping[str, Kernel],
     folder: Path,
     wait_states: int = 0,
+    code: str = "flash",
 ) -> tuple[list[Measurement], dict[str, int]]:
     """Cycles and instructions of a call at each of these sizes, and the bytes of the functions the kernel links."""
     calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(at)]
-    program = bench_program(calls, target)
+    program = bench_program(calls, target, code)
     elf = _build(program, target, kernels, folder)
     device = open_device(elf, target, wait_states)
     device.boot()
@@ -222,7 +223,9 @@ def _integers(op: str, m: int, n: int, k: int, right: Right, panels: int) -> dic
     }.get(op, {})
 
 
-def bench_program(calls: list[tuple[Call, tuple[Buffer | Constant, ...]]], target: Target) -> Program:
+def bench_program(
+    calls: list[tuple[Call, tuple[Buffer | Constant, ...]]], target: Target, code: str = "flash"
+) -> Program:
     """One stage a call, every call repeated; the buffers of all stages share the arena."""
     stages = [Stage(call.source, (call.source,), (Loop("i", affine(REPEATS), 1, (call,)),)) for call, _ in calls]
     buffers = [item for _, items in calls for item in items if isinstance(item, Buffer)]
@@ -244,6 +247,7 @@ def bench_program(calls: list[tuple[Call, tuple[Buffer | Constant, ...]]], targe
         buffers=placed,
         constants=constants,
         stages=tuple(stages),
+        code=code,
     )
 
 
@@ -279,14 +283,31 @@ def _fill(device: Device, program: Program) -> None:
         device.write(device.symbol(arena_symbol(region)).address, rng.integers(1, 100, size).astype(np.uint8).tobytes())
 
 
-def _flash_stall(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> float:
-    """Stall cycles a flash byte and wait state: linear kernels measured with and without wait states."""
-    if target.max_wait_states == 0:
-        return 0.0
+def _code_bytes(elf: Path) -> int:
+    """Bytes of the functions that the schedule places; 1 on a board that cannot place them."""
+    symbols = parse_elf(elf.read_bytes()).symbols
+    ends = [symbols[name].address for name in ("__code_start", "__code_end") if name in symbols]
+    return ends[1] - ends[0] if len(ends) == 2 else 1
+
+
+def _flash_stalls(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> tuple[float, float]:
+    """Stall cycles a wait state of one byte read from flash, and of one byte of code first run from there.
+
+    Linear kernels measured with and without wait states. Where code can run from RAM the two are told apart; else all of
+    it is charged to the bytes read.
+    """
+    states = target.max_wait_states
+    if states == 0:
+        return 0.0, 0.0
     (kernel, *_) = sorted(kernels_for("linear_rows", target.isa, kernels), key=lambda k: k.isa == "any")
     at = shapes(kernel)
-    still, _ = run_calls(kernel, at, target, kernels, folder)
-    slow, _ = run_calls(kernel, at, target, kernels, folder, target.max_wait_states)
-    flash = [even(m.sizes["n"]) * even(m.sizes["k"]) + 8 * m.sizes["n"] for m in still]
-    extra = sum(b.cycles - a.cycles for a, b in zip(still, slow, strict=True))
-    return max(0.0, extra / target.max_wait_states / sum(flash))
+    region = target.code()
+    home = region.name if region else "flash"
+    still, _ = run_calls(kernel, at, target, kernels, folder, code=home)
+    slow, _ = run_calls(kernel, at, target, kernels, folder, states, home)
+    fetched, _ = run_calls(kernel, at, target, kernels, folder, states)
+    read = sum(even(m.sizes["n"]) * even(m.sizes["k"]) + 8 * m.sizes["n"] for m in still)
+    code = _code_bytes(folder / "bench.elf")
+    still_cycles, slow_cycles, fetched_cycles = (sum(m.cycles for m in runs) for runs in (still, slow, fetched))
+    per_byte = (slow_cycles - still_cycles) / states / read
+    return max(0.0, per_byte), max(0.0, REPEATS * (fetched_cycles - slow_cycles) / states / code)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from codegen.build import build
-from codegen.device import Device, DeviceFault, MemoryMap
+from codegen.device import Device, DeviceFault, map_of
 from codegen.names import arena_symbol, stage_symbols
 from dse import figures, pipeline
 from dse.folders import write_files
@@ -137,8 +137,7 @@ def execute(
 
 def open_device(elf: Path, target: Target, wait_states: int = 0) -> Device:
     """The emulated device of a target with a firmware in it, not yet booted."""
-    memory = MemoryMap(tuple((r.name, r.base, r.size_bytes) for r in target.regions))
-    return Device(elf, target.cpu, memory, wait_states)
+    return Device(elf, target.cpu, map_of(target), wait_states)
 
 
 def _size(device: Device, region: str, target: Target) -> int:

@@ -18,10 +18,9 @@ LLVM's and GCC's schedulers describe), to be read as +-20 %:
 - FPU: result after 3, multiply-accumulate 6, VDIV and VSQRT 16 (30 for doubles). Not carried between blocks.
 - branches: predicted ones cost their issue slot, taken or not, and end the pair. A wrong prediction costs 8. First
   guess: conditional branches backwards taken, forwards not; then where the branch went lately (a guess that was right
-  last time survives one miss: the two-bit counter), kept for every block. Returns and direct branches are always right.
+  last time survives one miss: the two-bit counter), for every branch. Returns and direct branches are always right.
 - blocks: a block starts a new pair; a value that the block before left late delays it (`late`, `early`), which prices
-  the steady state of a loop. Only the block directly before is looked at. Where the emulator splits straight code (at
-  page borders) a pair may break: at most 1 cycle.
+  the steady state of a loop. Only the block directly before is looked at.
 
 Not modelled: unaligned accesses (+3, counted by Device(strict=True)), write buffer, bank conflicts between loads and
 stores, the prefetch queue. An instruction that is in none of the tables raises TimingError.
@@ -29,13 +28,14 @@ stores, the prefetch queue. An instruction that is in none of the tables raises 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import capstone.arm as arm
 
 from codegen.device import thumb
 from codegen.device.scoreboard import FLAGS, Scoreboard, Step
-from codegen.device.timing import NEVER, BlockCost, pack_carried
+from codegen.device.timing import NEVER, BlockCost, TimingError, pack_carried
 
 MISPREDICT_CYCLES = 8
 DIVISION_CYCLES = 7
@@ -78,20 +78,40 @@ _SLOW_LOADS = thumb.LOADS - {"ldr", "ldrt"}
 class M7Timing:
     """Costs of basic blocks, by disassembly and a two-wide in-order scoreboard."""
 
-    LOOKAHEAD_BYTES = 0
+    LOOKAHEAD_BYTES = 64
 
     def __init__(self) -> None:
         self._decoder = thumb.Decoder("Cortex-M7")
 
     def block(self, code: bytes, address: int, size: int) -> BlockCost:
-        """The cost of the block of `size` bytes at `address`."""
-        inside, _ = self._decoder.split(code, address, size)
+        """The cost of the block of `size` bytes at `address`; `code` may go on by LOOKAHEAD_BYTES.
+
+        A block that ends without a branch (the emulator splits at page borders) is timed with the code that must follow,
+        so that the split costs nothing: cost(block + code behind) - cost(code behind).
+        """
+        inside, behind = self._decoder.split(code, address, size)
         steps = [self._step(insn) for insn in inside]
-        board = Scoreboard(steps)
-        mispredict, predicted = _prediction(inside[-1])
         traps = tuple(insn.address for insn, step in zip(inside, steps, strict=True) if step.traps_unaligned)
-        late, early = pack_carried(board.late(), -128), pack_carried(board.early, NEVER)
+        board = Scoreboard(steps)
+        early = pack_carried(board.early, NEVER)
+        if not _leaves(inside[-1]) and (follow := self._straight(behind)):
+            cycles = max(0, Scoreboard([*steps, *follow]).cycles - Scoreboard(follow).cycles)
+            return BlockCost(len(inside), cycles, 0, traps, early=early)
+        mispredict, predicted = _prediction(inside[-1])
+        late = pack_carried(board.late(), -128)
         return BlockCost(len(inside), board.cycles, 0, traps, mispredict, predicted, late, early)
+
+    def _straight(self, insns: Sequence[Any]) -> list[Step]:
+        """The steps up to the first branch, or up to what is no known instruction (a literal pool)."""
+        steps: list[Step] = []
+        for insn in insns:
+            try:
+                steps.append(self._step(insn))
+            except TimingError:
+                break
+            if _leaves(insn):
+                break
+        return steps
 
     def _step(self, insn: Any) -> Step:
         step = _memory_step(insn) or _branch_step(insn) or _other_step(insn)

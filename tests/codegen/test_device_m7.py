@@ -118,8 +118,8 @@ def test_forward_branches_are_not_taken_at_first(device: Device) -> None:
 
 def test_indirect_jumps_go_where_they_went(device: Device) -> None:
     assert round_cycles(device, "jump_table") == 1 + 2
-    first = 3 + MISPREDICT_CYCLES  # adr, adds, bx as one block: its target is unknown, and later that of the bx alone
-    assert device.call("jump_table", [10]).cycles == first + 9 * 3 + 2 + 2 * MISPREDICT_CYCLES + 1
+    first = 3 + MISPREDICT_CYCLES  # adr, adds, bx: its target is unknown
+    assert device.call("jump_table", [10]).cycles == first + 9 * 3 + 2 + MISPREDICT_CYCLES + 1
 
 
 def test_the_end_of_an_inner_loop_does_not_spoil_its_next_start(device: Device) -> None:

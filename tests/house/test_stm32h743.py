@@ -63,6 +63,14 @@ def test_the_emitted_main_checks_itself_from_the_itcm(house, tmp_path):
     assert device.call("main").value == 0
 
 
+def test_without_wait_states_it_does_not_matter_where_code_runs(house, tmp_path):
+    cycles = set()
+    for code in house.space.context.code:
+        schedule = replace(best(house), code=code)
+        cycles.add(execute.prove(house, Point(schedule, house.price(schedule)), tmp_path).cycles)
+    assert len(cycles) == 1
+
+
 def test_buffers_go_to_the_region_asked_for(house):
     place = {name: house.program(replace(best(house), place=name)) for name in ("first", "map:axi", "all:sram4")}
     assert set(place["first"].arena_bytes()) == {"dtcm"}
@@ -96,9 +104,41 @@ def test_the_board_without_code_memory_offers_flash_only():
 def test_a_code_region_is_not_ram_for_buffers():
     assert [region.name for region in H743.ram()] == ["dtcm", "axi", "sram1", "sram2", "sram3", "sram4"]
     assert H743.code().name == "itcm"
-    table = {f: getattr(H743, f) for f in ("name", "description", "isa", "cpu", "port", "cores", "clock_hz")}
-    table |= {f: getattr(H743, f) for f in ("supply_volts", "active_amps_per_hz", "wait_states", "max_wait_states")}
-    table |= {"stack_bytes": 1024, "region": [vars(region) for region in H743.regions]}
+    table = target_table()
     assert parse_target(table, "x") == H743
     with pytest.raises(ValueError, match="must be ram, flash or code"):
         parse_target(table | {"region": [{**vars(H743.regions[0]), "kind": "rom"}]}, "x")
+
+
+def target_table():
+    """The target file of the H743 as a table."""
+    table = {f: getattr(H743, f) for f in ("name", "description", "isa", "cpu", "port", "cores", "clock_hz")}
+    table |= {f: getattr(H743, f) for f in ("supply_volts", "active_amps_per_hz", "wait_states", "max_wait_states")}
+    table |= {"stack_bytes": 1024, "region": [dict(vars(region)) for region in H743.regions]}
+    return table | {"cache": {"code": dict(vars(H743.code_cache)), "data": dict(vars(H743.data_cache))}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ways": 3}, "powers of two"),
+        ({"size_bytes": 1 << 20}, "lines <= 1024"),
+        ({"fill_bytes": 64}, "fills a line"),
+        ({"ways": 0}, "powers of two"),
+        ({"prefetch": 1}, "must be of type bool"),
+        ({"banks": 2}, "exactly the keys"),
+    ],
+)
+def test_a_cache_that_cannot_be_is_refused(change, message):
+    table = target_table()
+    table["cache"]["data"] |= change
+    with pytest.raises(ValueError, match=f"x: cache.data.*{message}"):
+        parse_target(table, "x")
+
+
+@pytest.mark.parametrize("change", [{"fill_cycles": -1}, {"store_cycles": 1.5}, {"latency": 3}])
+def test_a_region_with_impossible_times_is_refused(change):
+    table = target_table()
+    table["region"][0] |= change
+    with pytest.raises(ValueError, match=r"x: region 0.*(store_cycles|latency)"):
+        parse_target(table, "x")

@@ -9,7 +9,7 @@ from pathlib import Path
 from cases import Case, record_fields
 
 from codegen.build import build, build_shared, find_port
-from codegen.device import Device, MemoryMap
+from codegen.device import Device, map_of
 from dse.kernel import Kernel, kernels_root, load_kernels, runs_on
 from dse.target import Target
 
@@ -77,8 +77,7 @@ class Board:
         include = [ROOT / "include", *port.include_dirs]
         script, elf = port.linker_script, folder / "k.elf"
         build(sources, include, elf, linker_script=script, isa=target.isa, toolchain=toolchain)
-        memory = MemoryMap(tuple((r.name, r.base, r.size_bytes) for r in target.regions))
-        self.device = Device(elf, target.cpu, memory, strict=True)
+        self.device = Device(elf, target.cpu, map_of(target), strict=True)
         self.device.boot()
 
     def check(self, kernel: Kernel, case: Case) -> None:
