@@ -6,17 +6,19 @@ that shows its use, and a Makefile for zig and arm-none-eabi-gcc.
 
 from __future__ import annotations
 
+import itertools
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from codegen.build import find_port, machine_flags
-from codegen.names import arena_symbol, stage_symbols, unique_identifiers
+from codegen.names import arena_symbol, stage_symbols
+from codegen.stage_text import Names, StageText
 from dse.kernel import Kernel, kernels_root
-from dse.program import Affine, Call, Constant, Loop, Node, Pointer, Program
+from dse.program import Constant, Program, Stage
 from dse.target import Target
 
 C_TYPES = {"s8": "int8_t", "u8": "uint8_t", "s32": "int32_t"}
@@ -73,8 +75,9 @@ def emit(
 def _context(
     program: Program, target: Target, kernels: Mapping[str, Kernel], scale: IoScale, sample: Sample
 ) -> dict[str, object]:
-    names = _Names(program, kernels)
+    names = Names(program, kernels)
     symbols = stage_symbols([stage.name for stage in program.stages])
+    texts = [StageText(stage, symbol, names) for symbol, stage in zip(symbols, program.stages, strict=True)]
     arenas = program.arena_bytes()
     return {
         "model": program.model,
@@ -90,14 +93,30 @@ def _context(
         "input_bytes": program.input_bytes,
         "output_bytes": program.output_bytes,
         "scale": scale,
-        "stages": [
-            (symbol, ", ".join(stage.ops), "\n".join(_body(stage.body, names, 1)))
-            for symbol, stage in zip(symbols, program.stages, strict=True)
-        ],
+        "stages": _stages(program.stages, texts, names),
+        "shares": any(text.regions for text in texts),
+        "copies": sum(len(stage.fetch) for stage in program.stages),
         "constants": [_constant(c, names.constants[c.name]) for c in program.constants],
         "sample_input": _values(sample.input, "s8"),
         "sample_output": _values(sample.output, "s8"),
     }
+
+
+def _stages(stages: Sequence[Stage], texts: Sequence[StageText], names: Names) -> list[dict[str, object]]:
+    """What the template prints of every stage; copies are numbered through the whole network."""
+    found: list[dict[str, object]] = []
+    number = itertools.count()
+    for stage, text in zip(stages, texts, strict=True):
+        found.append(
+            {
+                "symbol": text.function,
+                "ops": ", ".join(stage.ops),
+                "regions": text.regions,
+                "body": "\n".join(text.lines),
+                "copies": [(next(number), names.copy(fetch)) for fetch in stage.fetch],
+            }
+        )
+    return found
 
 
 def _constant(constant: Constant, symbol: str) -> tuple[str, str, int, str]:
@@ -111,82 +130,6 @@ def _values(data: bytes, dtype: str) -> str:
     texts = ["(-2147483647 - 1)" if value == -(2**31) else str(value) for value in numbers]
     width = VALUES_A_LINE[dtype]
     return ",\n".join("    " + ", ".join(texts[i : i + width]) for i in range(0, len(texts), width))
-
-
-class _Names:
-    """C expressions for the pointers of one program, and the argument records of its kernels."""
-
-    def __init__(self, program: Program, kernels: Mapping[str, Kernel]) -> None:
-        self.records = {call.kernel: kernels[call.kernel].args for call in program.calls()}
-        self.buffers = {b.name: b for b in program.buffers}
-        self.constants = unique_identifiers([c.name for c in program.constants], "tlf_const_")
-
-    def pointer(self, pointer: Pointer) -> str:
-        """The address as a C expression."""
-        if pointer.base in self.constants:
-            return f"TLF_AT_CONST({self.constants[pointer.base]}, {_expression(pointer.offset_bytes)})"
-        buffer = self.buffers[pointer.base]
-        offset = pointer.offset_bytes + buffer.offset_bytes
-        return f"TLF_AT({arena_symbol(buffer.region)}, {_expression(offset)})"
-
-
-def _expression(value: Affine) -> str:
-    return str(value)
-
-
-def _body(body: tuple[Node, ...], names: _Names, depth: int) -> list[str]:
-    lines: list[str] = []
-    for node in body:
-        lines += _loop(node, names, depth) if isinstance(node, Loop) else _call(node, names, depth)
-    return lines
-
-
-def _loop(loop: Loop, names: _Names, depth: int) -> list[str]:
-    pad = "    " * depth
-    extent = _expression(loop.extent)
-    lines = [f"{pad}for (int32_t {loop.var} = 0; {loop.var} < {extent}; {loop.var} += {loop.step}) {{"]
-    if f"{loop.var}_n" in _symbols(loop.body):
-        lines.append(f"{pad}    const int32_t {loop.var}_n = TLF_MIN({loop.step}, {extent} - {loop.var});")
-    return [*lines, *_body(loop.body, names, depth + 1), f"{pad}}}"]
-
-
-def _symbols(body: tuple[Node, ...]) -> set[str]:
-    found: set[str] = set()
-    for node in body:
-        if isinstance(node, Loop):
-            found |= {s for s, _ in node.extent.terms} | _symbols(node.body)
-        else:
-            for _, value in node.arguments:
-                term = value.offset_bytes if isinstance(value, Pointer) else value
-                found |= {s for s, _ in term.terms} if term is not None else set()
-    return found
-
-
-def _call(call: Call, names: _Names, depth: int) -> list[str]:
-    pad = "    " * depth
-    fields = [f".{name} = {_argument(value, names)}" for name, value in call.arguments]
-    record = names.records[call.kernel]
-    return [
-        f"{pad}tlf_{call.kernel}(&(const {record}){{",
-        *(f"{pad}    {line}" for line in _wrapped(fields)),
-        f"{pad}}});",
-    ]
-
-
-def _wrapped(fields: list[str]) -> list[str]:
-    lines, line = [], ""
-    for field in fields:
-        if line and len(line) + len(field) > 100:
-            lines.append(line)
-            line = ""
-        line += field + ", "
-    return [text.rstrip() for text in (*lines, line)]
-
-
-def _argument(value: Pointer | Affine | None, names: _Names) -> str:
-    if value is None:
-        return "0"
-    return names.pointer(value) if isinstance(value, Pointer) else _expression(value)
 
 
 def place_code(script: str, region: str) -> str:

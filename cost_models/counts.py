@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dse.layout import even
-from dse.program import Affine, Call, Loop, Node, Pointer, Program, Stage
+from dse.program import Affine, Call, Loop, Node, Parallel, Pointer, Program, Stage
 
 Sizes = Mapping[str, int]
 
@@ -42,6 +42,11 @@ def _walk(body: tuple[Node, ...], sizes: dict[str, int], times: int) -> Iterator
         if isinstance(node, Call):
             values = {k: _size(v, sizes) for k, v in node.arguments if isinstance(v, Affine)}
             yield CallCount(node, values, times), times
+            continue
+        if isinstance(node, Parallel):
+            shares = Counter(count for _, count in node.shares(_size(node.extent, sizes)) if count)
+            for count, cores in shares.items():
+                yield from _walk(node.body, sizes | {f"{node.var}_n": count}, times * cores)
             continue
         extent = _size(node.extent, sizes)
         full, rest = divmod(extent, node.step)
@@ -150,6 +155,23 @@ _TRAFFIC: dict[str, Callable[[Sizes, str], _Traffic]] = {
     "add": lambda z, _: {"a": (z["n"], 0), "b": (z["n"], 0), "y": (0, z["n"])},
     "mean": lambda z, _: {"x": (z["m"] * z["n"], 0), "y": (0, z["n"])},
 }
+
+
+def fetched_bytes(stage: Stage) -> int:
+    """Bytes the DMA copies for a stage: its own fetches, and those of its loops over all their steps."""
+    return sum(fetch.size_bytes.evaluate({}) for fetch in stage.fetch) + _fetched(stage.body, {}, 1)
+
+
+def _fetched(body: tuple[Node, ...], sizes: dict[str, int], times: int) -> int:
+    total = 0
+    for node in body:
+        if isinstance(node, Loop):
+            full, rest = divmod(node.extent.evaluate(sizes), node.step)
+            for count, turns in ((node.step, full), (rest, int(rest > 0))):
+                inner = sizes | {f"{node.var}_n": count}
+                total += times * turns * sum(fetch.size_bytes.evaluate(inner) for fetch in node.fetch)
+                total += _fetched(node.body, inner, times * turns) if turns else 0
+    return total
 
 
 def moved_bytes(program: Program, calls: tuple[CallCount, ...]) -> Counter[tuple[str, str]]:

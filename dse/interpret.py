@@ -16,17 +16,18 @@ from dse import quant
 from dse.ir import Array
 from dse.layout import RIGHT, Right
 from dse.memory import Memory
-from dse.program import Call, Loop, Node, Pointer, Program
+from dse.program import Call, Fetch, Loop, Node, Parallel, Pointer, Program
 
 
 @dataclass
 class Counters:
-    """What one run did: calls by (stage, kernel), MACs by stage, bytes by (region, direction)."""
+    """What one run did: calls by (stage, kernel), MACs by stage, bytes by (region, direction), bytes fetched by stage."""
 
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     macs: Counter[str] = field(default_factory=Counter)
     moved_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
     iterations: Counter[str] = field(default_factory=Counter)
+    fetched_bytes: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,12 @@ def interpret(program: Program, input_values: Array) -> Interpretation:
     memory, counters = Memory(program), Counters()
     memory.write_rows(program.input.base, 0, input_values.astype(np.int8).reshape(1, -1), 0)
     memory.moved.clear()
-    for stage in program.stages:
+    for stage, following in zip(program.stages, [*program.stages[1:], None], strict=True):
+        if stage is program.stages[0]:
+            tickets = _issue(stage.fetch, {}, memory, counters, stage.name)
+        memory.arrive(tickets)
+        if following is not None:
+            tickets = _issue(following.fetch, {}, memory, counters, following.name)
         _run(stage.body, {}, memory, counters, stage.name)
     counters.moved_bytes = Counter(memory.moved)
     return Interpretation(memory.read_rows(program.output.base, 0, 1, program.output_bytes, 0)[0], counters)
@@ -114,14 +120,46 @@ def interpret(program: Program, input_values: Array) -> Interpretation:
 def _run(body: tuple[Node, ...], symbols: dict[str, int], memory: Memory, counters: Counters, stage: str) -> None:
     for node in body:
         if isinstance(node, Loop):
-            extent = node.extent.evaluate(symbols)
-            for first in range(0, extent, node.step):
-                counters.iterations[stage] += 1
-                inner = symbols | {node.var: first, f"{node.var}_n": min(node.step, extent - first)}
-                _run(node.body, inner, memory, counters, stage)
+            _run_loop(node, symbols, memory, counters, stage)
+        elif isinstance(node, Parallel):
+            with memory.parallel():
+                for core, (first, count) in enumerate(node.shares(node.extent.evaluate(symbols))):
+                    if count:
+                        memory.core = core
+                        inner = symbols | {node.var: first, f"{node.var}_n": count, "core": core}
+                        _run(node.body, inner, memory, counters, stage)
         else:
             counters.calls[stage, node.kernel] += 1
             counters.macs[stage] += _RUN[node.op](_Frame(memory, node, symbols))
+
+
+def _run_loop(loop: Loop, symbols: dict[str, int], memory: Memory, counters: Counters, stage: str) -> None:
+    extent = loop.extent.evaluate(symbols)
+    steps = [
+        symbols | {loop.var: first, f"{loop.var}_n": min(loop.step, extent - first), f"{loop.var}_slot": turn % 2}
+        for turn, first in enumerate(range(0, extent, loop.step))
+    ]
+    tickets = _issue(loop.fetch, steps[0], memory, counters, stage)
+    for step, following in zip(steps, [*steps[1:], None], strict=True):
+        counters.iterations[stage] += 1
+        memory.arrive(tickets)
+        if following is not None:
+            tickets = _issue(loop.fetch, following, memory, counters, stage)
+        _run(loop.body, step, memory, counters, stage)
+
+
+def _issue(
+    fetches: tuple[Fetch, ...], symbols: dict[str, int], memory: Memory, counters: Counters, stage: str
+) -> list[int]:
+    """Start copies: until they arrive, nobody may read or write where they go. Returns their tickets."""
+    tickets = []
+    for fetch in fetches:
+        size = fetch.size_bytes.evaluate(symbols)
+        counters.fetched_bytes[stage] += size
+        source = fetch.src.base, fetch.src.offset_bytes.evaluate(symbols)
+        target = fetch.dst.base, fetch.dst.offset_bytes.evaluate(symbols)
+        tickets.append(memory.start_copy(source, target, size))
+    return tickets
 
 
 def _accumulate(left: Array, right: Array) -> Array:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from dse.alloc import live_spans, place_buffers
 from dse.blocks import attention_blocks, feed_forward_blocks
 from dse.builder import Builder
+from dse.cluster import fetch_constants, share_work
 from dse.ir import Model, Op
 from dse.kernel import Kernel
 from dse.knobs import place
@@ -37,6 +38,9 @@ def lower(model: Model, schedule: Schedule, target: Target, kernels: Mapping[str
             _feed_forward(build, block.up, block.activation, block.down)
         else:
             _LOWER[op.kind](build, op)
+    if target.cores > 1:
+        build.stages = share_work(build.stages, build.buffers, target.cores, schedule.split)
+        build.stages, build.constants = fetch_constants(build.stages, build.buffers, build.constants)
     return _place(build, target)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 FAMILIES = ("linear", "probs", "attend", "vector")  # kernels chosen together; vector: everything that is no product
 PANELS = ("map", "query", "context", "input")
+SPLITS = ("heads", "rows")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class FeedForward:
 class Schedule:
     """form: fused weights; kernels: (family, variant suffix); panels: which left-hand operands are kept as int16 panels
     (of PANELS); residual: "separate" adds, or "fused" into the epilogue of the linear before; place: which buffers prefer
-    which RAM region; code: the region functions run from."""
+    which RAM region; code: the region functions run from; split: what a core takes of the attention map."""
 
     form: str
     attention: Attention
@@ -55,6 +56,7 @@ class Schedule:
     residual: str = "separate"
     place: str = "first"
     code: str = "flash"
+    split: str = "heads"
 
     def variant(self, family: str) -> str:
         """The variant chosen for a kernel family (of FAMILIES); "ref" when nothing was chosen."""
@@ -74,14 +76,14 @@ class Schedule:
         variants = ", ".join(dict.fromkeys(variant for _, variant in self.kernels)) or "ref"
         return (
             f"form {self.form}; {attention}; panels {panels}{pair}; residual {self.residual}; {variants}; "
-            f"place {self.place}; code {self.code}"
+            f"place {self.place}; code {self.code}; split {self.split}"
         )
 
     def to_toml(self) -> str:
         """The schedule as TOML text."""
         panels = ", ".join(f'"{name}"' for name in self.panels)
         lines = [f'form = "{self.form}"', f"panels = [{panels}]"]
-        lines += [f'residual = "{self.residual}"', f'place = "{self.place}"', f'code = "{self.code}"']
+        lines += [f'{key} = "{getattr(self, key)}"' for key in ("residual", "place", "code", "split")]
         lines += ["", "[kernels]", *(f'{family} = "{variant}"' for family, variant in self.kernels)]
         for title, part in (("attention", self.attention), ("feed_forward", self.feed_forward)):
             lines += ["", f"[{title}]"]
@@ -125,6 +127,7 @@ def parse_schedule(table: dict[str, Any], where: str) -> Schedule:
         residual=_typed(table, "residual", "separate", where),
         place=_typed(table, "place", "first", where),
         code=_typed(table, "code", "flash", where),
+        split=_typed(table, "split", "heads", where),
     )
 
 

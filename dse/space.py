@@ -12,7 +12,7 @@ from dse.kernel import Kernel, runs_on
 from dse.knobs import KNOBS, Choice, Context, place
 from dse.knobs.nest import LAYERS
 from dse.layout import RIGHT
-from dse.schedule import FAMILIES, PANELS, Attention, FeedForward, Schedule
+from dse.schedule import FAMILIES, PANELS, SPLITS, Attention, FeedForward, Schedule
 from dse.target import Target
 
 Point = Mapping[str, Choice]
@@ -51,6 +51,7 @@ class Space:
             residual=str(point["residual"]),
             place=str(point["place"]),
             code=str(point["code"]),
+            split=str(point["split"]),
         )
 
     def _kernels_agree(self, form: str, tile: int, kernels: Mapping[str, str], panels: tuple[str, ...]) -> bool:
@@ -80,6 +81,7 @@ class Space:
             "feed_forward": schedule.feed_forward.rows,
             "place": schedule.place,
             "code": schedule.code,
+            "split": schedule.split,
         }
 
     def schedules(self) -> Iterator[Schedule]:
@@ -139,6 +141,7 @@ def check_schedule(schedule: Schedule, space: Space) -> None:
             raise ValueError(f"schedule: panels holds {operand!r}; allowed: {', '.join(PANELS)}")
     for knob, value, allowed in (
         ("code", schedule.code, context.code),
+        ("split", schedule.split, SPLITS),
         ("residual", schedule.residual, ("separate", "fused")),
         ("attention.outer", a.outer, ("heads", "rows")),
         ("attention.query", a.query, ("ahead", "rows")),
@@ -207,6 +210,7 @@ def build_space(models: Mapping[str, Model], target: Target, kernels: Mapping[st
         widths=_widths(models),
         has_residual=any(op.kind == "add" and len(op.inputs) == 2 for op in model.ops),
         regions=tuple(region.name for region in target.ram()),
+        cores=target.cores,
         code=("flash", *((region.name,) if (region := target.code()) else ())),
         has_attention=bool(attentions),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dse.knobs import code, feed_forward, form, heads, kernel, nest, panels, place, residual, rows
+from dse.knobs import code, feed_forward, form, heads, kernel, nest, panels, place, residual, rows, split
 from dse.knobs.context import Choice, Context
 
 __all__ = ["KNOBS", "Choice", "Context", "Knob"]
@@ -26,5 +26,5 @@ class Knob:
 KNOBS: tuple[Knob, ...] = (
     Knob(form.NAME, form.choices),
     *(Knob(name, choices) for name, choices in kernel.FAMILY_CHOICES),
-    *(Knob(m.NAME, m.choices) for m in (nest, heads, rows, panels, feed_forward, residual, place, code)),
+    *(Knob(m.NAME, m.choices) for m in (nest, heads, rows, panels, feed_forward, residual, place, code, split)),
 )

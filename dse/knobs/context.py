@@ -25,6 +25,7 @@ class Context:
     widths: Mapping[str, tuple[int, ...]]
     regions: tuple[str, ...]
     code: tuple[str, ...] = ("flash",)
+    cores: int = 1
     has_attention: bool = True
     has_residual: bool = False
 
