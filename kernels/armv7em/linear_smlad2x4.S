@@ -124,14 +124,18 @@
         ldr     r0, [sp, #F_CHAN]
         ldmia   r0!, {r1-r8}
         str     r0, [sp, #F_CHAN]
-        ldr     r9, [sp, #F_HIGH]
         add     r0, sp, #F_BIAS
         stmia   r0!, {r1-r4}
-        cmp     r9, #0
-        bne     1f
-        str     r9, [r0]
+        ldr     r1, [sp, #F_HIGH]
+        cbz     r1, 1f
+        cmp     r5, #0                      // zero selects the general form; 1 rounds to the same zero
+        it      eq
+        moveq   r5, #1
+        stmia   r0, {r5-r8}
+        b       linear_place_smlad2x4
+1:      str     r1, [r0]
         add     r0, sp, #F_GM
-1:      stmia   r0, {r5-r8}
+        stmia   r0, {r5-r8}
 linear_place_smlad2x4:
         ldr     r0, [sp, #F_W]
         ldr     r1, [sp, #F_NP8]
@@ -462,16 +466,13 @@ linear_place_smlad2x4:
         ldr     r9, [r5]
         add     r8, r8, r9
         str     r8, [r5], #4
-        adds    r4, r4, #16
     .else
 1:      ldrb    r8, [r7], #1
         strb    r8, [r5], #1
-        adds    r4, r4, #4
     .endif
         subs    r6, r6, #1
         bne     1b
         add     r1, r1, r2
-        add     r4, r7, #0
     .if \kind == ADD
         add     r4, sp, #F_TMP + 16
     .else

@@ -292,6 +292,14 @@ void tlf_lut_ref(const tlf_lut_args *args);
 void tlf_add_ref(const tlf_add_args *args);
 void tlf_mean_ref(const tlf_mean_args *args);
 
+/* armv7em: SMLAD kernels on quads and panels, microtiles of up to 2 rows x 4 columns */
+void tlf_linear_rows_smlad2x4(const tlf_linear_args *args);
+void tlf_linear_panels_smlad2x4(const tlf_linear_args *args);
+void tlf_linear_keys_smlad2x4(const tlf_linear_args *args);
+void tlf_linear_values_smlad2x4(const tlf_linear_args *args);
+void tlf_linear_add_smlad2x4(const tlf_linear_args *args);
+void tlf_linear_residual_smlad2x4(const tlf_linear_residual_args *args);
+
 /* armv7em: packed words and grouped loads for everything that is not a matrix product */
 void tlf_narrow_packed(const tlf_narrow_args *args);
 void tlf_zero_packed(const tlf_zero_args *args);
