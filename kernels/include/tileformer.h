@@ -312,5 +312,7 @@ void tlf_layernorm_packed(const tlf_layernorm_args *args);
 void tlf_lut_packed(const tlf_lut_args *args);
 void tlf_add_packed(const tlf_add_args *args);
 void tlf_mean_packed(const tlf_mean_args *args);
+void tlf_pack_keys_packed(const tlf_pack_keys_args *args);
+void tlf_pack_panels_packed(const tlf_pack_panels_args *args);
 
 #endif
