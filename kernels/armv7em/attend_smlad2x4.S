@@ -146,10 +146,13 @@
         ldr     r0, [sp, #F_F]
         orr     r0, r0, r5
         lsrs    r0, r0, r1
-        beq     7f
+        bne     6f
+        cmp     r3, #0                      // zero selects the general form; 1 rounds to the same zero
+        it      eq
+        moveq   r3, #1
+        b       7f
 6:      movs    r3, #0
-7:      cmp     r3, #0                      // a factor of zero goes the general way, too
-        str     r3, [sp, #F_FH]
+7:      str     r3, [sp, #F_FH]
         str     r4, [sp, #F_FH + 4]
         ldr     r0, [sp, #F_Y0]
         ldr     r1, [sp, #F_WEND0]
