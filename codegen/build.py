@@ -51,7 +51,17 @@ _GCC_COMMANDS = {
     "armv7em-m7": (*_GCC_ARM, "-mcpu=cortex-m7", "-mfpu=fpv5-d16"),
     "rv32imc": ("riscv64-unknown-elf-gcc", "-march=rv32imc", "-mabi=ilp32", "-ffreestanding"),
 }
-_ENTRY = {"armv7em": "Reset_Handler", "armv7em-m7": "Reset_Handler", "rv32imc": "_start"}
+ENTRY = {"armv7em": "Reset_Handler", "armv7em-m7": "Reset_Handler", "rv32imc": "_start"}
+
+
+def machine_flags(name: str, isa: str) -> tuple[str, ...]:
+    """The flags that make zig or gcc compile for `isa`, and keep functions apart."""
+    return (*(_ZIG_FLAGS[isa] if name == "zig" else _GCC_COMMANDS[isa][1:]), *_SECTIONS)
+
+
+def gcc_command(isa: str) -> str:
+    """The name of the GNU compiler for `isa`."""
+    return _GCC_COMMANDS[isa][0]
 
 
 class BuildError(Exception):
@@ -133,7 +143,7 @@ def build(
     chosen = _choose(isa, toolchain)
     flags = [*WARNINGS, *_SECTIONS, optimize, *(f"-D{item}" for item in defines)]
     flags += [f"-I{folder}" for folder in include_dirs]
-    link = ["-T", str(linker_script), "-Wl,--gc-sections", "-Wl,-z,max-page-size=4096", "-Wl,-e," + _ENTRY[isa]]
+    link = ["-T", str(linker_script), "-Wl,--gc-sections", "-Wl,-z,max-page-size=4096", "-Wl,-e," + ENTRY[isa]]
     files = [str(path) for path in sources]
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=out.parent) as scratch:

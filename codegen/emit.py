@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from codegen.build import ENTRY, WARNINGS, gcc_command, machine_flags
 from codegen.names import arena_symbol, stage_symbols, unique_identifiers
 from dse.kernel import Kernel, kernels_root
 from dse.program import Affine, Call, Constant, Loop, Node, Pointer, Program
@@ -59,7 +60,7 @@ def emit(
     context["linker_script"] = f"port/{target.port}/link.ld"
     files = {
         f"src/{name}": environment.get_template(f"{name}.j2").render(context)
-        for name in ("network.h", "network.c", "weights.h", "weights.c", "main.c")
+        for name in ("network.h", "network.c", "weights.h", "weights.c", "sample.h", "main.c")
     }
     files["Makefile"] = environment.get_template("Makefile.j2").render(context)
     files |= {f"src/{path}": text for path, text in copied.items()}
@@ -79,6 +80,15 @@ def _context(program: Program, target: Target, scale: IoScale, sample: Sample) -
         "arenas": [(arena_symbol(r), r, arenas[r]) for r in sorted(arenas)],
         "arena_bytes": sum(arenas.values()),
         "weight_bytes": program.weight_bytes(),
+        "buffers": [
+            (names.buffers[b.name], arena_symbol(b.region), b.offset_bytes, b.size_bytes)
+            for b in sorted(program.buffers, key=lambda b: (b.region, b.offset_bytes, b.name))
+        ],
+        "machine": {name: " ".join(machine_flags(name, target.isa)) for name in ("zig", "gcc")},
+        "entry": ENTRY[target.isa],
+        "gcc": gcc_command(target.isa),
+        "warnings": " ".join(WARNINGS),
+        "stack_bytes": target.stack_bytes,
         "input": names.pointer(program.input),
         "output": names.pointer(program.output),
         "input_bytes": program.input_bytes,
@@ -111,16 +121,14 @@ class _Names:
     """C expressions for the pointers of one program."""
 
     def __init__(self, program: Program) -> None:
-        self.buffers = {b.name: b for b in program.buffers}
+        self.buffers = unique_identifiers([b.name for b in program.buffers], "tlf_buffer_")
         self.constants = unique_identifiers([c.name for c in program.constants], "tlf_const_")
 
     def pointer(self, pointer: Pointer) -> str:
         """The address as a C expression."""
         if pointer.base in self.constants:
             return f"TLF_AT_CONST({self.constants[pointer.base]}, {_expression(pointer.offset_bytes)})"
-        buffer = self.buffers[pointer.base]
-        offset = pointer.offset_bytes + buffer.offset_bytes
-        return f"TLF_AT({arena_symbol(buffer.region)}, {_expression(offset)})"
+        return f"TLF_AT({self.buffers[pointer.base]}, {_expression(pointer.offset_bytes)})"
 
 
 def _expression(value: Affine) -> str:
@@ -162,7 +170,7 @@ def _call(call: Call, names: _Names, depth: int) -> list[str]:
     return [
         f"{pad}tlf_{call.kernel}(&(const {record}){{",
         *(f"{pad}    {line}" for line in _wrapped(fields)),
-        f"{pad}}});",
+        f"{pad}}}); /* {call.source} */",
     ]
 
 
