@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from codegen.build import ENTRY, WARNINGS, gcc_command, machine_flags
+from codegen.build import ENTRY, WARNINGS, find_port, gcc_command, machine_flags
 from codegen.names import arena_symbol, stage_symbols, unique_identifiers
 from dse.kernel import Kernel, kernels_root
 from dse.program import Affine, Call, Constant, Loop, Node, Pointer, Program
@@ -54,10 +54,15 @@ def emit(
     )
     used = {call.kernel: kernels[call.kernel] for call in program.calls()}
     sources = sorted({kernel.source for kernel in used.values()})
-    context = _context(program, target, scale, sample)
+    context = _context(program, target, kernels, scale, sample)
     copied = _copied_files(sources, target)
+    script = f"port/{target.port}/link.ld"
+    copied[script] = place_code(copied[script], program.code)
+    context["zig_flags"], context["gcc_flags"] = machine_flags(target.isa)
     context["sources"] = sorted(["network.c", "weights.c", "main.c", *(p for p in copied if p.endswith((".c", ".S")))])
-    context["linker_script"] = f"port/{target.port}/link.ld"
+    context["linker_script"] = script
+    ports = [folder.relative_to(kernels_root()) for folder in find_port(kernels_root(), target.port).include_dirs]
+    context["include"] = ["src", "src/kernels/include", *(f"src/{folder.as_posix()}" for folder in ports)]
     files = {
         f"src/{name}": environment.get_template(f"{name}.j2").render(context)
         for name in ("network.h", "network.c", "weights.h", "weights.c", "sample.h", "main.c")
@@ -67,8 +72,10 @@ def emit(
     return dict(sorted(files.items()))
 
 
-def _context(program: Program, target: Target, scale: IoScale, sample: Sample) -> dict[str, object]:
-    names = _Names(program)
+def _context(
+    program: Program, target: Target, kernels: Mapping[str, Kernel], scale: IoScale, sample: Sample
+) -> dict[str, object]:
+    names = _Names(program, kernels)
     symbols = stage_symbols([stage.name for stage in program.stages])
     arenas = program.arena_bytes()
     return {
@@ -84,7 +91,6 @@ def _context(program: Program, target: Target, scale: IoScale, sample: Sample) -
             (names.buffers[b.name], arena_symbol(b.region), b.offset_bytes, b.size_bytes)
             for b in sorted(program.buffers, key=lambda b: (b.region, b.offset_bytes, b.name))
         ],
-        "machine": {name: " ".join(machine_flags(name, target.isa)) for name in ("zig", "gcc")},
         "entry": ENTRY[target.isa],
         "gcc": gcc_command(target.isa),
         "warnings": " ".join(WARNINGS),
@@ -118,9 +124,10 @@ def _values(data: bytes, dtype: str) -> str:
 
 
 class _Names:
-    """C expressions for the pointers of one program."""
+    """C expressions for the pointers of one program, and the argument records of its kernels."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, kernels: Mapping[str, Kernel]) -> None:
+        self.records = {call.kernel: kernels[call.kernel].args for call in program.calls()}
         self.buffers = unique_identifiers([b.name for b in program.buffers], "tlf_buffer_")
         self.constants = unique_identifiers([c.name for c in program.constants], "tlf_const_")
 
@@ -166,19 +173,12 @@ def _symbols(body: tuple[Node, ...]) -> set[str]:
 def _call(call: Call, names: _Names, depth: int) -> list[str]:
     pad = "    " * depth
     fields = [f".{name} = {_argument(value, names)}" for name, value in call.arguments]
-    record = f"tlf_{_family(call.op)}_args"
+    record = names.records[call.kernel]
     return [
         f"{pad}tlf_{call.kernel}(&(const {record}){{",
         *(f"{pad}    {line}" for line in _wrapped(fields)),
         f"{pad}}}); /* {call.source} */",
     ]
-
-
-def _family(op: str) -> str:
-    for family in ("linear", "probs", "attend"):
-        if op.startswith(family + "_"):
-            return family
-    return op
 
 
 def _wrapped(fields: list[str]) -> list[str]:
@@ -197,6 +197,16 @@ def _argument(value: Pointer | Affine | None, names: _Names) -> str:
     return names.pointer(value) if isinstance(value, Pointer) else _expression(value)
 
 
+def place_code(script: str, region: str) -> str:
+    """The linker script with functions in that region; ValueError when it has no such memory."""
+    if region == "flash":
+        return script
+    alias = 'REGION_ALIAS("CODE", {})'
+    if alias.format("FLASH") not in script or f"\n    {region.upper()} (" not in script:
+        raise ValueError(f"linker script: code cannot go to {region!r}: no such memory, or no alias CODE")
+    return script.replace(alias.format("FLASH"), alias.format(region.upper()))
+
+
 def _copied_files(sources: list[str], target: Target) -> dict[str, str]:
     """Kernel sources, the headers and includes beside them, and the port, by path under src/."""
     root = kernels_root()
@@ -204,7 +214,7 @@ def _copied_files(sources: list[str], target: Target) -> dict[str, str]:
     wanted |= set((root / "include").glob("*.h"))
     for folder in {path.parent for path in wanted}:
         wanted |= set(folder.glob("*.inc")) | set(folder.glob("*.h"))
-    for folder in (root / "port", root / "port" / "cortex-m", root / "port" / target.port):
+    for folder in find_port(root, target.port).include_dirs:
         wanted |= {path for path in folder.glob("*.*") if path.suffix in (".c", ".h", ".ld", ".S")}
     files = {}
     for path in sorted(wanted):

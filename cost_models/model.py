@@ -52,16 +52,19 @@ def evaluate(
         stages.append(StageCost(stage.name, stage.ops, used, cycles, macs, read_written, peaks[stage.name], tile))
     total = sum(stage.cycles for stage in stages)
     code = code_bytes(program, calibration)
+    sizes = program.arena_bytes()
+    if program.code != "flash":
+        sizes |= {program.code: code - program.input_bytes - program.output_bytes}  # all but the sample of main
     return Cost(
         cycles=total,
         energy_joules=target.energy_joules(total),
         macs=sum(stage.macs for stage in stages),
         moved_bytes=tuple((region, way, count) for (region, way), count in sorted(moved.items())),
-        peak_bytes=tuple(sorted(program.arena_bytes().items())),
+        peak_bytes=tuple(sorted(sizes.items())),
         weight_bytes=program.weight_bytes(),
         code_bytes=code,
         stages=tuple(stages),
-        overruns=_overruns(program, target, budget, program.weight_bytes() + code),
+        overruns=_overruns(sizes, target, budget, program.weight_bytes() + code),
     )
 
 
@@ -84,14 +87,14 @@ def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Cal
     return sum(fit[name] * term.evaluate(item.sizes) for name, term in kernels[item.call.kernel].terms)
 
 
-def _overruns(program: Program, target: Target, budget: Budget, flash_bytes: int) -> tuple[Overrun, ...]:
-    arenas = program.arena_bytes()
+def _overruns(sizes: Mapping[str, int], target: Target, budget: Budget, flash_bytes: int) -> tuple[Overrun, ...]:
+    code = target.code()
     found = [
-        Overrun(region.name, arenas[region.name], region.size_bytes)
-        for region in target.ram()
-        if arenas.get(region.name, 0) > region.size_bytes
+        Overrun(region.name, sizes[region.name], region.size_bytes)
+        for region in (*target.ram(), *((code,) if code else ()))
+        if sizes.get(region.name, 0) > region.size_bytes
     ]
-    limits = [("ram", sum(arenas.values()), budget.ram_bytes), ("flash", flash_bytes, budget.flash_bytes)]
+    limits = [("ram", sum(sizes.values()), budget.ram_bytes), ("flash", flash_bytes, budget.flash_bytes)]
     found += [Overrun(name, demand, limit) for name, demand, limit in limits if limit is not None and demand > limit]
     if flash_bytes > target.flash_bytes():
         found.append(Overrun("flash", flash_bytes, target.flash_bytes()))

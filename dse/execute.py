@@ -51,7 +51,8 @@ def build_firmware(folder: Path, target: Target, toolchain: str = "auto") -> str
     """Build the project under `folder/src` to `folder/firmware.elf`; returns the toolchain's description."""
     source = folder / "src"
     files = sorted(path for path in source.rglob("*") if path.suffix in (".c", ".S"))
-    include = [source, source / "kernels" / "include", source / "port", source / "port" / "cortex-m"]
+    ports = sorted(path for path in (source / "port").iterdir() if path.is_dir())
+    include = [source, source / "kernels" / "include", source / "port", *ports]
     script = source / "port" / target.port / "link.ld"
     return build(
         files,
@@ -102,10 +103,9 @@ def execute(
     stages and regions: names as in the Program. inputs: (samples, s, e) int8; expected: (samples, bytes) int8. Cycles
     are those of the first sample.
     """
-    memory = MemoryMap(tuple((r.name, r.base, r.size_bytes) for r in target.regions))
-    device = Device(elf, target.cpu, memory, wait_states)
+    device = open_device(elf, target, wait_states)
     device.boot()
-    arenas = {region: device.symbol(arena_symbol(region)) for region in regions}
+    sizes = {region: _size(device, region, target) for region in regions}
     symbols = stage_symbols(list(stages))
     device.paint_canaries()
     first, outputs, deepest = None, [], 0
@@ -128,11 +128,24 @@ def execute(
         ),
         outputs=results,
         bit_exact=bool(np.array_equal(results, expected)),
-        arena_bytes={region: symbol.size for region, symbol in arenas.items()},
+        arena_bytes=sizes,
         flash_bytes=device.flash_bytes,
         stack_bytes=deepest,
         canaries_intact=_intact(device),
     )
+
+
+def open_device(elf: Path, target: Target, wait_states: int = 0) -> Device:
+    """The emulated device of a target with a firmware in it, not yet booted."""
+    memory = MemoryMap(tuple((r.name, r.base, r.size_bytes) for r in target.regions))
+    return Device(elf, target.cpu, memory, wait_states)
+
+
+def _size(device: Device, region: str, target: Target) -> int:
+    """Bytes of the arena in a region, or of the functions where it holds code."""
+    if region in {r.name for r in target.ram()}:
+        return device.symbol(arena_symbol(region)).size
+    return device.symbol("__code_end").address - device.symbol("__code_start").address
 
 
 def _address(device: Device, function: str) -> int:

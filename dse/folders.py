@@ -8,19 +8,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 RUN_FOLDER = ("schedule.toml", "program.txt")  # what tells a run folder from a person's own files
-RUN_ENTRIES = tuple(
-    [
-        "schedule.toml",
-        "program.txt",
-        "src",
-        "Makefile",
-        "cost.json",
-        "front.json",
-        "samples.npz",
-        "firmware.elf",
-        "run.json",
-        "report.html",
-    ]
+RUN_ENTRIES = (
+    "schedule.toml",
+    "program.txt",
+    "src",
+    "Makefile",
+    "cost.json",
+    "front.json",
+    "samples.npz",
+    "firmware.elf",
+    "run.json",
+    "report.html",
 )
 
 
