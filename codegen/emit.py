@@ -152,7 +152,7 @@ def _body(body: tuple[Node, ...], names: _Names, depth: int) -> list[str]:
 def _loop(loop: Loop, names: _Names, depth: int) -> list[str]:
     pad = "    " * depth
     extent = _expression(loop.extent)
-    lines = [f"{pad}for (int32_t {loop.var} = 0; {loop.var} < {extent}; {loop.var} += {loop.step}) {{"]
+    lines = [f"{pad}TLF_ROLLED for (int32_t {loop.var} = 0; {loop.var} < {extent}; {loop.var} += {loop.step}) {{"]
     if f"{loop.var}_n" in _symbols(loop.body):
         lines.append(f"{pad}    const int32_t {loop.var}_n = TLF_MIN({loop.step}, {extent} - {loop.var});")
     return [*lines, *_body(loop.body, names, depth + 1), f"{pad}}}"]
