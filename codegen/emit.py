@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from codegen.build import find_port, machine_flags
+from codegen.build import ENTRY, WARNINGS, find_port, gcc_command, machine_flags
 from codegen.names import arena_symbol, stage_symbols
 from codegen.stage_text import Names, StageText
 from dse.kernel import Kernel, kernels_root
@@ -63,9 +63,11 @@ def emit(
     context["zig_flags"], context["gcc_flags"] = machine_flags(target.isa)
     context["sources"] = sorted(["network.c", "weights.c", "main.c", *(p for p in copied if p.endswith((".c", ".S")))])
     context["linker_script"] = script
+    ports = [folder.relative_to(kernels_root()) for folder in find_port(kernels_root(), target.port).include_dirs]
+    context["include"] = ["src", "src/kernels/include", *(f"src/{folder.as_posix()}" for folder in ports)]
     files = {
         f"src/{name}": environment.get_template(f"{name}.j2").render(context)
-        for name in ("network.h", "network.c", "weights.h", "weights.c", "main.c")
+        for name in ("network.h", "network.c", "weights.h", "weights.c", "sample.h", "main.c")
     }
     files["Makefile"] = environment.get_template("Makefile.j2").render(context)
     files |= {f"src/{path}": text for path, text in copied.items()}
@@ -88,6 +90,14 @@ def _context(
         "arenas": [(arena_symbol(r), r, arenas[r]) for r in sorted(arenas)],
         "arena_bytes": sum(arenas.values()),
         "weight_bytes": program.weight_bytes(),
+        "buffers": [
+            (names.buffers[b.name], arena_symbol(b.region), b.offset_bytes, b.size_bytes)
+            for b in sorted(program.buffers, key=lambda b: (b.region, b.offset_bytes, b.name))
+        ],
+        "entry": ENTRY[target.isa],
+        "gcc": gcc_command(target.isa),
+        "warnings": " ".join(WARNINGS),
+        "stack_bytes": target.stack_bytes,
         "input": names.pointer(program.input),
         "output": names.pointer(program.output),
         "input_bytes": program.input_bytes,

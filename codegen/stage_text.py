@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from codegen.names import arena_symbol, unique_identifiers
+from codegen.names import unique_identifiers
 from dse.kernel import Kernel
 from dse.program import Affine, Call, Fetch, Loop, Node, Parallel, Pointer, Program, Stage, affine, symbol
 
@@ -16,15 +16,14 @@ class Names:
 
     def __init__(self, program: Program, kernels: Mapping[str, Kernel]) -> None:
         self.records = {call.kernel: kernels[call.kernel].args for call in program.calls()}
-        self.buffers = {b.name: b for b in program.buffers}
+        self.buffers = unique_identifiers([b.name for b in program.buffers], "tlf_buffer_")
         self.constants = unique_identifiers([c.name for c in program.constants], "tlf_const_")
 
     def pointer(self, pointer: Pointer) -> str:
         """The address as a C expression."""
         if pointer.base in self.constants:
             return f"TLF_AT_CONST({self.constants[pointer.base]}, {pointer.offset_bytes})"
-        buffer = self.buffers[pointer.base]
-        return f"TLF_AT({arena_symbol(buffer.region)}, {pointer.offset_bytes + buffer.offset_bytes})"
+        return f"TLF_AT({self.buffers[pointer.base]}, {pointer.offset_bytes})"
 
     def copy(self, fetch: Fetch) -> str:
         """A call that starts the copy."""
@@ -52,7 +51,7 @@ class StageText:
 
     def _loop(self, loop: Loop, depth: int, bound: tuple[str, ...]) -> list[str]:
         pad, var, extent = PAD * depth, loop.var, str(loop.extent)
-        head = f"for (int32_t {var} = 0; {var} < {extent}; {var} += {loop.step}) {{"
+        head = f"TLF_ROLLED for (int32_t {var} = 0; {var} < {extent}; {var} += {loop.step}) {{"
         size = []
         if f"{var}_n" in _symbols(loop.body):
             size = [f"{pad}{PAD}const int32_t {var}_n = TLF_MIN({loop.step}, {extent} - {var});"]
@@ -110,7 +109,7 @@ class StageText:
         return [
             f"{pad}tlf_{call.kernel}(&(const {self.names.records[call.kernel]}){{",
             *(f"{pad}{PAD}{line}" for line in _wrapped(fields)),
-            f"{pad}}});",
+            f"{pad}}}); /* {call.source} */",
         ]
 
     def _argument(self, value: Pointer | Affine | None) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from cost_models.model import Budget, peak_buffers
 from dse import execute, figures, pipeline, report
 from dse.folders import RUN_ENTRIES, check_run_folder, staged, write_files
+from dse.page import html_page
 from dse.pareto import OBJECTIVES, Point
 from dse.pipeline import Prepared
 from dse.schedule import read_schedule
@@ -222,7 +223,7 @@ def _prove(
     options.progress("execute", 1, 1)
     scores = pipeline.accuracy(prepared, point.schedule.form, result.outputs)
     outcome = figures.executed(result, predicted, prepared.target, scores)
-    page = report.html_page(f"{prepared.loaded.model.name} on {prepared.target.name}", predicted, outcome, front)
+    page = html_page(f"{prepared.loaded.model.name} on {prepared.target.name}", predicted, outcome, front)
     write_files(folder, {"run.json": json.dumps(outcome, indent=2) + "\n", "report.html": page})
     return predicted, outcome
 

@@ -107,7 +107,15 @@ def test_run_of_a_broken_run_folder_is_refused(folder, name):
 def test_an_interrupted_deploy_leaves_nothing(folder):
     before = sorted(folder.rglob("*"))
     command = [sys.executable, "-c", "from dse.cli import main; main()", "deploy", *SIZES, "--out", "new/run"]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a test run in the background inherits "ignore"
+    )
     while not (folder / ".run.partial" / "src").is_dir():  # the sources are written, the build comes next
         assert process.poll() is None
     process.send_signal(signal.SIGINT)

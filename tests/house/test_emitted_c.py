@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import networks
 import pytest
 
 from codegen.build import find_toolchains
+from codegen.device.elf import parse_elf
 from codegen.names import arena_symbol
 from cost_models.model import Budget
 from dse import execute, pipeline
@@ -112,3 +114,22 @@ def test_one_digest_one_text_ten_times():
         for seed in range(10)
     }
     assert len(texts) == 1
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("toolchain", [t.name for t in find_toolchains("armv7em")])
+def test_the_makefile_builds_the_firmware_that_was_proven(toolchain, tmp_path):
+    house = pipeline.prepare("ecgformer", "stm32l476", scope="block")
+    schedule = networks.random_schedule(house.space, 1)
+    execute.write_run_folder(house, Point(schedule, house.price(schedule)), tmp_path)
+    execute.build_firmware(tmp_path, house.target, toolchain)
+    proven = (tmp_path / "firmware.elf").read_bytes()
+    (tmp_path / "firmware.elf").unlink()
+    compiler = "arm-none-eabi-gcc" if toolchain == "gcc" else f"{sys.executable} -m ziglang cc"
+    done = subprocess.run(["make", f"CC={compiler}"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made, wanted = (parse_elf(data) for data in ((tmp_path / "firmware.elf").read_bytes(), proven))
+    sizes = [{name: symbol.size for name, symbol in elf.symbols.items() if symbol.size} for elf in (made, wanted)]
+    assert sizes[0] == sizes[1]
+    result, _ = execute.execute_folder(tmp_path)
+    assert result.bit_exact
