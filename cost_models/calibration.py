@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "calibration"
@@ -29,7 +29,7 @@ class Calibration:
     """Everything measured about one target.
 
     flash_cycles_per_byte: stall per weight byte and wait state. network_code_bytes: start-up, port and main;
-    argument_code_bytes: code that passes one argument of a kernel call.
+    argument_code_bytes: code that passes one argument of a kernel call. priced: cycles of the calls priced so far.
     """
 
     target: str
@@ -40,6 +40,7 @@ class Calibration:
     network_code_bytes: float
     argument_code_bytes: float
     kernels: dict[str, KernelFit]
+    priced: dict[tuple[str | int, ...], float] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
 def load_calibration(target: str) -> Calibration:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cost_models.calibration import Calibration
@@ -42,8 +42,8 @@ def evaluate(
         calls, iterations = count_calls(stage)
         traffic = moved_bytes(program, calls)
         moved.update(traffic)
-        cycles = calibration.stage_cycles + calibration.loop_cycles * iterations
-        cycles += sum(item.times * call_cycles(item, kernels, calibration) for item in calls)
+        cycles = overhead_cycles(calibration, iterations)
+        cycles += sum(item.times * call_cycles(item.call.kernel, item.sizes, kernels, calibration) for item in calls)
         cycles += wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
         macs = sum(item.times * call_macs(item.call.op, item.sizes) for item in calls)
         used = tuple(dict.fromkeys(item.call.kernel for item in calls))
@@ -67,20 +67,47 @@ def evaluate(
 
 def code_bytes(program: Program, calibration: Calibration) -> int:
     """Flash of the emitted firmware besides its weights: start-up, kernels, calls, and the sample its main checks."""
-    calls = program.calls()
-    functions: dict[str, int] = {}
-    for name in {call.kernel for call in calls}:
-        functions |= calibration.kernels[name].functions
+    calls = tuple(program.calls())
     arguments = sum(len(call.arguments) for call in calls)
     sample = program.input_bytes + program.output_bytes
+    return flash_code_bytes({call.kernel for call in calls}, arguments, sample, calibration)
+
+
+def flash_code_bytes(kernels: Iterable[str], arguments: int, sample_bytes: int, calibration: Calibration) -> int:
+    """The same from the kernels called, the arguments of all calls, and the bytes of the sample."""
+    functions: dict[str, int] = {}
+    for name in kernels:
+        functions |= calibration.kernels[name].functions
     glue = calibration.network_code_bytes + calibration.argument_code_bytes * arguments
-    return round(glue) + sum(functions.values()) + sample
+    return round(glue) + sum(functions.values()) + sample_bytes
 
 
-def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:
-    """Cycles of one call: the calibrated coefficients times the manifest's features at these integer arguments."""
-    fit = calibration.kernels[item.call.kernel].cycles
-    return sum(fit[name] * term.evaluate(item.sizes) for name, term in kernels[item.call.kernel].terms)
+def overhead_cycles(calibration: Calibration, iterations: int) -> float:
+    """Cycles of a stage besides its calls."""
+    return calibration.stage_cycles + calibration.loop_cycles * iterations
+
+
+def stall_cycles(
+    program: Program, calls: tuple[CallCount, ...], calibration: Calibration, wait_states: int
+) -> float:
+    """Cycles these calls wait for flash."""
+    if not wait_states:
+        return 0.0
+    return wait_states * calibration.flash_cycles_per_byte * moved_bytes(program, calls)["flash", "read"]
+
+
+def call_cycles(name: str, sizes: Mapping[str, int], kernels: Mapping[str, Kernel], calibration: Calibration) -> float:
+    """Cycles of one call: the calibrated coefficients times the manifest's features at these integer arguments.
+
+    The same call comes up in thousands of schedules, so its cycles are kept with the calibration.
+    """
+    key = (name, *sizes.values())
+    known = calibration.priced.get(key)
+    if known is None:
+        fit = calibration.kernels[name].cycles
+        known = sum(fit[term] * feature.evaluate(sizes) for term, feature in kernels[name].terms)
+        calibration.priced[key] = known
+    return known
 
 
 def _overruns(program: Program, target: Target, budget: Budget, flash_bytes: int) -> tuple[Overrun, ...]:

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from dse.ir import Array, Model, Op
-from dse.kernel import Kernel
+from dse.kernel import Kernel, variant_of
 from dse.layout import even, pack_pairs, pairs_stride_bytes
 from dse.program import Affine, Buffer, Call, Constant, Loop, Node, Pointer, Stage, affine, symbol
 from dse.schedule import Schedule
 
 Argument = Pointer | Affine | int | None
+_PACKED: WeakKeyDictionary[Model, dict[tuple[Hashable, ...], Constant]] = WeakKeyDictionary()
+"""Constants in kernel layout by model: packed for the first schedule that reads them, shared by all others."""
 
 
 class Builder:
     """Collects what `lower` decides. Tensors are `rows` buffers unless the attention asks for another layout."""
 
-    def __init__(self, model: Model, schedule: Schedule, kernels: Mapping[str, Kernel]) -> None:
+    def __init__(self, model: Model, schedule: Schedule, kernels: Mapping[str, Kernel], entry: str) -> None:
+        """`entry` is the tensor that holds the first operand: the model's input, or that of the part to lower."""
         self.model, self.schedule, self.kernels = model, schedule, kernels
+        self._packed = _PACKED.setdefault(model, {})
         self.buffers: dict[str, Buffer] = {}
         self.constants: dict[str, Constant] = {}
         self.stages: list[Stage] = []
         self._body: list[Node] = []
         self._largest: dict[str, int] = {}
         self._home: dict[str, Pointer] = {}
-        self.new_tensor(model.input)
+        self.new_tensor(entry)
 
     # ---- buffers and constants -----------------------------------------------------------------------------------
 
@@ -63,18 +68,26 @@ class Builder:
                 return self._home[result]
         return self.new_tensor(result)
 
-    def constant(self, name: str, values: Array) -> Pointer:
-        """A pointer to constant data in flash, little endian, stored once per name."""
-        dtypes = {"int8": "s8", "uint8": "u8", "int32": "s32"}
+    def constant(self, name: str, values: Callable[[], Array], *layout: Hashable) -> Pointer:
+        """A pointer to constant data in flash, little endian, stored once per name.
+
+        `layout` is all of the schedule that `values()` depends on; it is called once a model for each.
+        """
         if name not in self.constants:
-            data = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes()
-            self.constants[name] = Constant(name, dtypes[values.dtype.name], data)
+            key = (name, *layout)
+            if key not in self._packed:
+                self._packed[key] = _stored(name, values())
+            self.constants[name] = self._packed[key]
         return Pointer(name)
 
     def records(self, name: str, op: Op, roles: tuple[str, str], width: int) -> Pointer:
         """Interleaved int32 channel records of two constants of the op, each (width,)."""
-        first, second = (self.model.constants[op.constant(role)].astype(np.int32) for role in roles)
-        return self.constant(f"{name}.channel", np.stack([first, second], axis=1).reshape(2 * width))
+
+        def interleaved() -> Array:
+            first, second = (self.model.constants[op.constant(role)].astype(np.int32) for role in roles)
+            return np.stack([first, second], axis=1).reshape(2 * width)
+
+        return self.constant(f"{name}.channel", interleaved)
 
     # ---- structure ---------------------------------------------------------------------------------------------
 
@@ -105,17 +118,11 @@ class Builder:
 
     def call(self, kernel_op: str, source: Op, family: str = "", /, **arguments: Argument) -> None:
         """Record one kernel call; the scratch its variant asks for becomes a buffer of its own."""
-        kernel = self._variant(kernel_op, family)
+        kernel = variant_of(kernel_op, self.schedule.variant(family), self.kernels)
         values = {k: affine(v) if isinstance(v, int) else v for k, v in arguments.items()}
         if kernel.args in ("tlf_linear_args", "tlf_probs_args", "tlf_attend_args"):
             values["scratch"] = self._scratch(kernel, source, values)
         self._body.append(Call(kernel.name, kernel_op, source.name, tuple(values.items())))
-
-    def _variant(self, kernel_op: str, family: str) -> Kernel:
-        wanted = f"{kernel_op}_{self.schedule.variant(family)}"
-        if wanted not in self.kernels:
-            raise ValueError(f"kernels: there is no {wanted}; known variants: {', '.join(sorted(self.kernels))}")
-        return self.kernels[wanted]
 
     def _scratch(self, kernel: Kernel, source: Op, values: Mapping[str, Pointer | Affine | None]) -> Pointer | None:
         sizes = {k: v.evaluate(self._upper(v)) for k, v in values.items() if isinstance(v, Affine)}
@@ -175,21 +182,32 @@ class Builder:
 
         With `heads` the columns are the padded width of one head; `depth_heads` pads each head's share of the depth.
         """
-        matrix = self.model.constants[op.constant("w")]
-        bias, mult = (self.model.constants[op.constant(role)] for role in ("bias", "mult"))
-        if depth_heads:
-            matrix = pad_heads(matrix.T, depth_heads).T
-        if heads:
-            matrix, bias, mult = (pad_heads(values, heads) for values in (matrix, bias, mult))
-        packed = self.constant(f"{op.name}.w", pack_pairs(matrix))
-        channel = self.constant(f"{op.name}.channel", np.stack([bias, mult], axis=1).astype(np.int32).reshape(-1))
-        columns, depth = matrix.shape
-        return packed, channel, columns // heads if heads else columns, depth
+        w, bias, mult = (self.model.constants[op.constant(role)] for role in ("w", "bias", "mult"))
+
+        def matrix() -> Array:
+            deep = pad_heads(w.T, depth_heads).T if depth_heads else w
+            return pack_pairs(pad_heads(deep, heads) if heads else deep)
+
+        def records() -> Array:
+            padded = [pad_heads(values, heads) if heads else values for values in (bias, mult)]
+            return np.stack(padded, axis=1).astype(np.int32).reshape(-1)
+
+        packed = self.constant(f"{op.name}.w", matrix, heads, depth_heads)
+        channel = self.constant(f"{op.name}.channel", records, heads)
+        columns, depth = w.shape
+        depth = depth_heads * even(depth // depth_heads) if depth_heads else depth
+        return packed, channel, even(columns // heads) if heads else columns, depth
 
     def lut(self, op: Op, x: Pointer, y: Pointer, count: Affine) -> None:
         """A table call over `count` elements."""
-        table = self.constant(f"{op.name}.table", self.model.constants[op.constant("table")])
+        table = self.constant(f"{op.name}.table", lambda: self.model.constants[op.constant("table")])
         self.call("lut", op, x=x, table=table, y=y, n=count)
+
+
+def _stored(name: str, values: Array) -> Constant:
+    dtypes = {"int8": "s8", "uint8": "u8", "int32": "s32"}
+    data = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes()
+    return Constant(name, dtypes[values.dtype.name], data)
 
 
 def pad_heads(values: Array, heads: int) -> Array:

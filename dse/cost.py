@@ -61,3 +61,30 @@ class Cost:
     def fits(self) -> bool:
         """True when no memory is overrun."""
         return not self.overruns
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """Bytes alive at one call of a part: `plain`, plus by kernel family the scratch under each of its variants.
+
+    A family without scratch at this call has no entries.
+    """
+
+    plain_bytes: int
+    scratch_bytes: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class PartCost:
+    """The price of one part of a network under every kernel variant.
+
+    cycles[family][variant] adds to fixed_cycles; `leaves` say what is alive; `arguments` of all calls and the kernel
+    `ops` they call decide the code bytes.
+    """
+
+    fixed_cycles: float
+    cycles: tuple[tuple[float, ...], ...]
+    leaves: tuple[Leaf, ...]
+    weight_bytes: int
+    arguments: int
+    ops: frozenset[str]

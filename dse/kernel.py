@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -125,3 +126,22 @@ def kernels_for(op: str, isa: str, kernels: Mapping[str, Kernel]) -> tuple[Kerne
     """The variants of an op that an instruction set runs."""
     chain = ISA_CHAIN.get(isa, ("any",))
     return tuple(kernel for kernel in kernels.values() if kernel.op == op and kernel.isa in chain)
+
+
+def variant_of(op: str, variant: str, kernels: Mapping[str, Kernel]) -> Kernel:
+    """The kernel of that op in that variant; ValueError when there is none."""
+    wanted = f"{op}_{variant}"
+    if wanted not in kernels:
+        raise ValueError(f"kernels: there is no {wanted}; known variants: {', '.join(sorted(kernels))}")
+    return kernels[wanted]
+
+
+def family_of(op: str) -> str:
+    """The kernel family of an op: `linear` of linear_rows, `attend` of attend_add_panels."""
+    return op.partition("_")[0]
+
+
+def integers_used(kernels: Mapping[str, Kernel]) -> frozenset[str]:
+    """The call arguments that any kernel's price or scratch depends on."""
+    texts = (e.text for kernel in kernels.values() for e in (kernel.scratch, *(term for _, term in kernel.terms)))
+    return frozenset(name for text in texts for name in re.findall(r"[a-z_]+", text))

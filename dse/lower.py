@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dse.alloc import live_spans, place_buffers
-from dse.blocks import attention_blocks, feed_forward_blocks
+from dse.blocks import Part, group_heads
 from dse.builder import Builder
 from dse.ir import Model, Op
 from dse.kernel import Kernel
@@ -22,44 +22,62 @@ def lower(model: Model, schedule: Schedule, target: Target, kernels: Mapping[str
 
     ValueError when model and schedule are of different forms or a kernel variant does not exist.
     """
+    build = _lower_ops(model, model.ops, model.input, schedule, kernels)
+    source, result = build.tensor(model.input), build.tensor(model.output)
+    spans = live_spans(build.stages, source.base, result.base)
+    wanted = _preferences(schedule, target, build.buffers)
+    buffers = place_buffers(tuple(build.buffers.values()), spans, target.ram(), wanted)
+    return _program(build, model.input, model.output, buffers, target.name, schedule.digest())
+
+
+def lower_part(model: Model, part: Part, schedule: Schedule, kernels: Mapping[str, Kernel], region: str) -> Program:
+    """The stages that `lower` makes of one part, as a program from the part's input to its output.
+
+    Nothing is placed: every buffer names `region` and has no offset. The program carries no target and no digest.
+    """
+    build = _lower_ops(model, part.ops, part.input, schedule, kernels)
+    buffers = [Buffer(b.name, b.size_bytes, b.role, b.dtype, region) for b in build.buffers.values()]
+    return _program(build, part.input, part.output, buffers, "", "")
+
+
+def _lower_ops(
+    model: Model, ops: Sequence[Op], entry: str, schedule: Schedule, kernels: Mapping[str, Kernel]
+) -> Builder:
     if model.form != schedule.form:
         raise ValueError(f"schedule of form {schedule.form!r} for a model of form {model.form!r}")
-    build = Builder(model, schedule, kernels)
-    attentions = {block.ops()[0].name: block for block in attention_blocks(model)}
-    pairs = {block.up.name: block for block in feed_forward_blocks(model)} if schedule.feed_forward.rows else {}
+    build = Builder(model, schedule, kernels, entry)
+    attentions, pairs = group_heads(model)
     done: set[str] = set()
-    for op in model.ops:
+    for op in ops:
         if op.name in done:
             continue
         if op.name in attentions:
             lower_attention(build, attentions[op.name])
             done.update(part.name for part in attentions[op.name].ops())
-        elif op.name in pairs:
+        elif op.name in pairs and schedule.feed_forward.rows:
             block = pairs[op.name]
             _feed_forward(build, block.up, block.activation, block.down)
             done.update(part.name for part in block.ops())
         else:
             _LOWER[op.kind](build, op)
-    return _place(build, target)
+    return build
 
 
-def _place(build: Builder, target: Target) -> Program:
-    model, schedule = build.model, build.schedule
-    source, result = build.tensor(model.input), build.tensor(model.output)
-    spans = live_spans(build.stages, source.base, result.base)
-    wanted = _preferences(schedule, target, build.buffers)
-    buffers = place_buffers(tuple(build.buffers.values()), spans, target.ram(), wanted)
+def _program(
+    build: Builder, entry: str, leave: str, buffers: Sequence[Buffer], target: str, digest: str
+) -> Program:
+    model, source, result = build.model, build.tensor(entry), build.tensor(leave)
     roles = {source.base: "input", result.base: "output"}
     return Program(
         model=model.name,
         form=model.form,
-        target=target.name,
-        schedule_digest=schedule.digest(),
+        target=target,
+        schedule_digest=digest,
         input=source,
-        input_bytes=model.tensors[model.input].size_bytes,
+        input_bytes=model.tensors[entry].size_bytes,
         output=result,
-        output_bytes=model.tensors[model.output].size_bytes,
-        buffers=tuple(replace(b, role=roles.get(b.name, b.role)) for b in buffers),
+        output_bytes=model.tensors[leave].size_bytes,
+        buffers=tuple(replace(b, role=roles[b.name]) if b.name in roles else b for b in buffers),
         constants=tuple(build.constants.values()),
         stages=tuple(build.stages),
     )
@@ -128,7 +146,7 @@ def _add(build: Builder, op: Op) -> None:
     if len(op.inputs) == 2:
         right = build.tensor(op.inputs[1])
     else:
-        right = build.constant(op.constant("b"), build.model.constants[op.constant("b")])
+        right = build.constant(op.constant("b"), lambda: build.model.constants[op.constant("b")])
     target = build.overwrite_or_new(op, *op.inputs)
     with build.stage(op.name, op):
         build.call(

@@ -8,7 +8,7 @@ import numpy as np
 
 from dse.blocks import AttentionBlock
 from dse.builder import Builder
-from dse.ir import Op
+from dse.ir import Array, Op
 from dse.layout import even, pairs_bytes, pairs_stride_bytes, panels_bytes
 from dse.program import Affine, Pointer, affine
 from dse.schedule import Attention
@@ -172,7 +172,7 @@ class _Attention:
 
     def _constant(self, role: str) -> Pointer:
         op = self.block.attend if role == "scale" else self.block.probs
-        return self.build.constant(f"{op.name}.{role}", self.build.model.constants[op.constant(role)])
+        return self.build.constant(f"{op.name}.{role}", lambda: self.build.model.constants[op.constant(role)])
 
     # ---- output side -----------------------------------------------------------------------------------------------
 
@@ -233,14 +233,15 @@ class _Attention:
     def narrow(self, accumulators: Pointer, row: Affine, rows: Affine) -> None:
         """int32 accumulators -> the int8 result rows."""
         shape, op = self.shape, self.block.output or self.block.attend
-        bias = self.build.model.constants[op.constant("bias")].astype(np.int32)
-        if self.block.output is None:  # fused VO: the shares are already scaled; bias carries offset and rounding
-            mult = np.ones_like(bias)
-            numbers: dict[str, int] = {"round": 0, "preshift": 0, "shift": op.integer("shift")}
-        else:
-            mult = self.build.model.constants[op.constant("mult")].astype(np.int32)
-            numbers = _requantisation(op)
-        channel = self.build.constant(f"{op.name}.channel", np.stack([bias, mult], axis=1).reshape(-1))
+        fused = self.block.output is None  # the shares are already scaled; bias carries offset and rounding
+        numbers = {"round": 0, "preshift": 0, "shift": op.integer("shift")} if fused else _requantisation(op)
+
+        def records() -> Array:
+            bias = self.build.model.constants[op.constant("bias")].astype(np.int32)
+            mult = np.ones_like(bias) if fused else self.build.model.constants[op.constant("mult")].astype(np.int32)
+            return np.stack([bias, mult], axis=1).reshape(-1)
+
+        channel = self.build.constant(f"{op.name}.channel", records)
         self.build.call(
             "narrow",
             op,

@@ -71,6 +71,30 @@ class Space:
             if schedule is not None:
                 yield schedule
 
+    def axis(self, form: str, axis: str) -> tuple[dict[str, Choice], ...]:
+        """The distinct legal settings of the knobs of one axis under a form, all other knobs at their plainest.
+
+        Axes are independent: every combination of one setting from each axis is a legal point of the form.
+        """
+        options, plain = dict(self.choices), {name: values[0] for name, values in self.choices}
+        names = [knob.name for knob in KNOBS if knob.axis == axis]
+        found: dict[Schedule, dict[str, Choice]] = {}
+        for values in itertools.product(*(options[name] for name in names)):
+            setting = dict(zip(names, values, strict=True))
+            schedule = self.decode(plain | {"form": form} | setting)
+            if schedule is not None:
+                found.setdefault(schedule, setting)
+        return tuple(found.values())
+
+    def families(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Every kernel family with the variants it takes somewhere in the space."""
+        found: dict[str, dict[str, None]] = {}
+        for setting in self.axis(self.context.forms[0], "kernels"):
+            schedule = self.decode({n: v[0] for n, v in self.choices} | {"form": self.context.forms[0]} | setting)
+            for family, variant in schedule.kernels if schedule else ():
+                found.setdefault(family, {})[variant] = None
+        return tuple((family, tuple(variants)) for family, variants in found.items())
+
     def baselines(self) -> tuple[dict[str, Choice], ...]:
         """Plain points to start from: layer by layer, all heads; and the usual depth-first ones, per form."""
         plain = {name: options[0] for name, options in self.choices}

@@ -3,6 +3,7 @@
 from dse.knobs.context import Choice, Context
 
 NAME = "kernel"
+AXIS = "kernels"
 
 
 def choices(context: Context) -> tuple[Choice, ...]:

@@ -3,6 +3,7 @@
 from dse.knobs.context import Choice, Context
 
 NAME = "place"
+AXIS = "place"
 PLACES: dict[str, tuple[str, ...]] = {  # name -> buffer roles that prefer the second region; "*" = all
     "first": (),
     "keys_values": ("keys", "values"),
