@@ -114,6 +114,11 @@ def find_toolchains(isa: str) -> list[Toolchain]:
     return found
 
 
+def machine_flags(isa: str) -> tuple[str, str]:
+    """The flags that select the machine, for zig and for gcc, as a command line has them."""
+    return " ".join(_ZIG_FLAGS[isa]), " ".join(_GCC_COMMANDS[isa][1:])
+
+
 def build(
     sources: Sequence[Path],
     include_dirs: Sequence[Path],

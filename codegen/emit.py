@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from codegen.build import machine_flags
 from codegen.names import arena_symbol, stage_symbols, unique_identifiers
 from dse.kernel import Kernel, kernels_root
 from dse.program import Affine, Call, Constant, Loop, Node, Pointer, Program
@@ -53,10 +54,13 @@ def emit(
     )
     used = {call.kernel: kernels[call.kernel] for call in program.calls()}
     sources = sorted({kernel.source for kernel in used.values()})
-    context = _context(program, target, scale, sample)
+    context = _context(program, target, kernels, scale, sample)
     copied = _copied_files(sources, target)
+    script = f"port/{target.port}/link.ld"
+    copied[script] = place_code(copied[script], program.code)
+    context["zig_flags"], context["gcc_flags"] = machine_flags(target.isa)
     context["sources"] = sorted(["network.c", "weights.c", "main.c", *(p for p in copied if p.endswith((".c", ".S")))])
-    context["linker_script"] = f"port/{target.port}/link.ld"
+    context["linker_script"] = script
     files = {
         f"src/{name}": environment.get_template(f"{name}.j2").render(context)
         for name in ("network.h", "network.c", "weights.h", "weights.c", "main.c")
@@ -66,8 +70,10 @@ def emit(
     return dict(sorted(files.items()))
 
 
-def _context(program: Program, target: Target, scale: IoScale, sample: Sample) -> dict[str, object]:
-    names = _Names(program)
+def _context(
+    program: Program, target: Target, kernels: Mapping[str, Kernel], scale: IoScale, sample: Sample
+) -> dict[str, object]:
+    names = _Names(program, kernels)
     symbols = stage_symbols([stage.name for stage in program.stages])
     arenas = program.arena_bytes()
     return {
@@ -108,9 +114,10 @@ def _values(data: bytes, dtype: str) -> str:
 
 
 class _Names:
-    """C expressions for the pointers of one program."""
+    """C expressions for the pointers of one program, and the argument records of its kernels."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, kernels: Mapping[str, Kernel]) -> None:
+        self.records = {call.kernel: kernels[call.kernel].args for call in program.calls()}
         self.buffers = {b.name: b for b in program.buffers}
         self.constants = unique_identifiers([c.name for c in program.constants], "tlf_const_")
 
@@ -158,19 +165,12 @@ def _symbols(body: tuple[Node, ...]) -> set[str]:
 def _call(call: Call, names: _Names, depth: int) -> list[str]:
     pad = "    " * depth
     fields = [f".{name} = {_argument(value, names)}" for name, value in call.arguments]
-    record = f"tlf_{_family(call.op)}_args"
+    record = names.records[call.kernel]
     return [
         f"{pad}tlf_{call.kernel}(&(const {record}){{",
         *(f"{pad}    {line}" for line in _wrapped(fields)),
         f"{pad}}});",
     ]
-
-
-def _family(op: str) -> str:
-    for family in ("linear", "probs", "attend"):
-        if op.startswith(family + "_"):
-            return family
-    return op
 
 
 def _wrapped(fields: list[str]) -> list[str]:
@@ -187,6 +187,14 @@ def _argument(value: Pointer | Affine | None, names: _Names) -> str:
     if value is None:
         return "0"
     return names.pointer(value) if isinstance(value, Pointer) else _expression(value)
+
+
+def place_code(script: str, region: str) -> str:
+    """The linker script with functions in that region; ValueError when it has no such memory."""
+    alias = 'REGION_ALIAS("CODE", {})'
+    if alias.format("FLASH") not in script or f"\n    {region.upper()} (" not in script:
+        raise ValueError(f"linker script: code cannot go to {region!r}: no such memory, or no alias CODE")
+    return script.replace(alias.format("FLASH"), alias.format(region.upper()))
 
 
 def _copied_files(sources: list[str], target: Target) -> dict[str, str]:

@@ -29,7 +29,7 @@ class Calibration:
     """Everything measured about one target.
 
     flash_cycles_per_byte: stall per weight byte and wait state. network_code_bytes: start-up, port and main;
-    argument_code_bytes: code that passes one argument of a kernel call. priced: cycles of the calls priced so far.
+    call_code_bytes, loop_code_bytes: code of one kernel call with its arguments, and of one loop around calls.
     """
 
     target: str
@@ -38,9 +38,10 @@ class Calibration:
     stage_cycles: float
     flash_cycles_per_byte: float
     network_code_bytes: float
-    argument_code_bytes: float
+    call_code_bytes: float
+    loop_code_bytes: float
     kernels: dict[str, KernelFit]
-    priced: dict[tuple[str | int, ...], float] = field(default_factory=dict, init=False, compare=False, repr=False)
+    priced: dict[tuple[object, ...], float] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
 def load_calibration(target: str) -> Calibration:
@@ -67,7 +68,8 @@ def to_toml(calibration: Calibration) -> str:
         f"stage_cycles = {calibration.stage_cycles:.4f}",
         f"flash_cycles_per_byte = {calibration.flash_cycles_per_byte:.6f}",
         f"network_code_bytes = {calibration.network_code_bytes:.1f}",
-        f"argument_code_bytes = {calibration.argument_code_bytes:.3f}",
+        f"call_code_bytes = {calibration.call_code_bytes:.3f}",
+        f"loop_code_bytes = {calibration.loop_code_bytes:.3f}",
     ]
     for name, fit in sorted(calibration.kernels.items()):
         terms = ", ".join(f"{term} = {value:.5f}" for term, value in fit.cycles.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ class Budget:
 
     ram_bytes: int | None = None
     flash_bytes: int | None = None
+    cycles: int | None = None
 
 
 def evaluate(
@@ -42,9 +44,7 @@ def evaluate(
         calls, iterations = count_calls(stage)
         traffic = moved_bytes(program, calls)
         moved.update(traffic)
-        cycles = overhead_cycles(calibration, iterations)
-        cycles += sum(item.times * call_cycles(item.call.kernel, item.sizes, kernels, calibration) for item in calls)
-        cycles += wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
+        cycles = stage_cycles(calls, iterations, traffic["flash", "read"], kernels, calibration, wait_states)
         macs = sum(item.times * call_macs(item.call.op, item.sizes) for item in calls)
         used = tuple(dict.fromkeys(item.call.kernel for item in calls))
         tile = tuple(dict.fromkeys((loop.var, loop.step) for loop in loops(stage.body)))
@@ -52,73 +52,84 @@ def evaluate(
         stages.append(StageCost(stage.name, stage.ops, used, cycles, macs, read_written, peaks[stage.name], tile))
     total = sum(stage.cycles for stage in stages)
     code = code_bytes(program, calibration)
+    sizes = program.arena_bytes()
+    if program.code != "flash":
+        sizes |= {program.code: code - program.input_bytes - program.output_bytes}  # all but the sample of main
     return Cost(
         cycles=total,
         energy_joules=target.energy_joules(total),
         macs=sum(stage.macs for stage in stages),
         moved_bytes=tuple((region, way, count) for (region, way), count in sorted(moved.items())),
-        peak_bytes=tuple(sorted(program.arena_bytes().items())),
+        peak_bytes=tuple(sorted(sizes.items())),
         weight_bytes=program.weight_bytes(),
         code_bytes=code,
         stages=tuple(stages),
-        overruns=_overruns(program, target, budget, program.weight_bytes() + code),
+        overruns=_overruns(sizes, target, budget, program.weight_bytes() + code, total),
     )
 
 
 def code_bytes(program: Program, calibration: Calibration) -> int:
     """Flash of the emitted firmware besides its weights: start-up, kernels, calls, and the sample its main checks."""
     calls = tuple(program.calls())
-    arguments = sum(len(call.arguments) for call in calls)
+    turns = sum(1 for stage in program.stages for _ in loops(stage.body))
     sample = program.input_bytes + program.output_bytes
-    return flash_code_bytes({call.kernel for call in calls}, arguments, sample, calibration)
+    return flash_code_bytes({call.kernel for call in calls}, len(calls), turns, sample, calibration)
 
 
-def flash_code_bytes(kernels: Iterable[str], arguments: int, sample_bytes: int, calibration: Calibration) -> int:
-    """The same from the kernels called, the arguments of all calls, and the bytes of the sample."""
+def flash_code_bytes(
+    kernels: Iterable[str], calls: int, turns: int, sample_bytes: int, calibration: Calibration
+) -> int:
+    """The same from the kernels called, how many calls and loops there are, and the bytes of the sample."""
     functions: dict[str, int] = {}
     for name in kernels:
         functions |= calibration.kernels[name].functions
-    glue = calibration.network_code_bytes + calibration.argument_code_bytes * arguments
+    glue = calibration.network_code_bytes + calibration.call_code_bytes * calls
+    glue += calibration.loop_code_bytes * turns
     return round(glue) + sum(functions.values()) + sample_bytes
 
 
-def overhead_cycles(calibration: Calibration, iterations: int) -> float:
-    """Cycles of a stage besides its calls."""
-    return calibration.stage_cycles + calibration.loop_cycles * iterations
-
-
-def stall_cycles(
-    program: Program, calls: tuple[CallCount, ...], calibration: Calibration, wait_states: int
+def stage_cycles(
+    calls: Iterable[CallCount],
+    iterations: int,
+    flash_bytes: int,
+    kernels: Mapping[str, Kernel],
+    calibration: Calibration,
+    wait_states: int,
 ) -> float:
-    """Cycles these calls wait for flash."""
-    if not wait_states:
-        return 0.0
-    return wait_states * calibration.flash_cycles_per_byte * moved_bytes(program, calls)["flash", "read"]
+    """Cycles of a stage: its own, those of its loop iterations and calls, and the stalls of bytes read from flash."""
+    cycles = calibration.stage_cycles + calibration.loop_cycles * iterations
+    cycles += sum(item.times * call_cycles(item, kernels, calibration) for item in calls)
+    return cycles + wait_states * calibration.flash_cycles_per_byte * flash_bytes
 
 
-def call_cycles(name: str, sizes: Mapping[str, int], kernels: Mapping[str, Kernel], calibration: Calibration) -> float:
+def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:
     """Cycles of one call: the calibrated coefficients times the manifest's features at these integer arguments.
 
     The same call comes up in thousands of schedules, so its cycles are kept with the calibration.
     """
-    key = (name, *sizes.values())
+    name = item.call.kernel
+    key = (name, *item.sizes.values())
     known = calibration.priced.get(key)
     if known is None:
         fit = calibration.kernels[name].cycles
-        known = sum(fit[term] * feature.evaluate(sizes) for term, feature in kernels[name].terms)
+        known = sum(fit[term] * feature.evaluate(item.sizes) for term, feature in kernels[name].terms)
         calibration.priced[key] = known
     return known
 
 
-def _overruns(program: Program, target: Target, budget: Budget, flash_bytes: int) -> tuple[Overrun, ...]:
-    arenas = program.arena_bytes()
+def _overruns(
+    sizes: Mapping[str, int], target: Target, budget: Budget, flash_bytes: int, cycles: float
+) -> tuple[Overrun, ...]:
+    code = target.code()
     found = [
-        Overrun(region.name, arenas[region.name], region.size_bytes)
-        for region in target.ram()
-        if arenas.get(region.name, 0) > region.size_bytes
+        Overrun(region.name, sizes[region.name], region.size_bytes)
+        for region in (*target.ram(), *((code,) if code else ()))
+        if sizes.get(region.name, 0) > region.size_bytes
     ]
-    limits = [("ram", sum(arenas.values()), budget.ram_bytes), ("flash", flash_bytes, budget.flash_bytes)]
+    limits = [("ram", sum(sizes.values()), budget.ram_bytes), ("flash", flash_bytes, budget.flash_bytes)]
     found += [Overrun(name, demand, limit) for name, demand, limit in limits if limit is not None and demand > limit]
+    if budget.cycles is not None and cycles > budget.cycles:
+        found.append(Overrun("latency", math.ceil(cycles), budget.cycles, "cycles"))
     if flash_bytes > target.flash_bytes():
         found.append(Overrun("flash", flash_bytes, target.flash_bytes()))
     return tuple(found)

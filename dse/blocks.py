@@ -135,7 +135,9 @@ def _group_ends(model: Model) -> dict[str, int]:
     """First op of a group -> the position of its last op."""
     position = {op.name: index for index, op in enumerate(model.ops)}
     return {
-        name: max(position[op.name] for op in block.ops()) for group in group_heads(model) for name, block in group.items()
+        name: max(position[op.name] for op in block.ops())
+        for group in group_heads(model)
+        for name, block in group.items()
     }
 
 
@@ -148,7 +150,8 @@ def _part(model: Model, ops: tuple[Op, ...], entry: str, leave: str) -> Part:
 def likeness(model: Model, part: Part, matters: frozenset[str]) -> tuple[object, ...]:
     """What the price of a part depends on: kinds, shapes, wiring and attributes; equal parts cost the same.
 
-    Of the numbers of a requantisation only those named in `matters` (the integers the kernels' expressions use) count.
+    Of the numbers of a requantisation only those named in `matters` (the integers the kernels' expressions use) count; where
+    kernels look at the weights themselves (FACTS), no two parts are alike.
     """
     ids: dict[str, int] = {}
     for name in (part.input, *(name for op in part.ops for name in op.outputs)):
@@ -161,9 +164,11 @@ def likeness(model: Model, part: Part, matters: frozenset[str]) -> tuple[object,
             tuple((ids[name], model.tensors[name].shape) for name in op.outputs),
             tuple((role, model.constants[name].shape) for role, name in op.constants),
             tuple(item for item in op.attributes if item[0] not in ignored),
+            op.name if matters & FACTS else "",
         )
         for op in part.ops
     ) + (model.tensors[part.input].shape, ids[part.output], part.input == model.input)
 
 
+FACTS = frozenset({"bound", "mult", "half", "steps", "high"})
 REQUANTISATION = frozenset({"round", "preshift", "shift", "mult", "mult_a", "mult_b", "epsilon", "guard"})

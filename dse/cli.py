@@ -37,6 +37,20 @@ class Bytes(click.ParamType[int]):
         return int(digits) * SIZES[unit]
 
 
+class RamBudget(click.ParamType[Any]):
+    """`64K` -> bytes of all regions together; `sram1=16K,sram2=8K` -> bytes by region."""
+
+    name = "bytes|region=bytes,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The total, or a dict of region and bytes; a usage error (exit 2) otherwise."""
+        text = str(value)
+        if "=" not in text:
+            return Bytes().convert(text, param, ctx)
+        pairs = [part.partition("=") for part in text.split(",")]
+        return {name.strip(): Bytes().convert(size, param, ctx) for name, _, size in pairs}
+
+
 class ByteList(click.ParamType[tuple[int, ...]]):
     """`16K,32K,64K` -> a tuple of bytes."""
 
@@ -74,14 +88,21 @@ MODEL = _options(
     click.option("--layers", type=int, help="Weightless use: encoder blocks (default 1)."),
 )
 BUDGET = _options(
-    click.option("--ram", type=Bytes(), help="Most bytes the arenas may take, all RAM regions together."),
+    click.option(
+        "--ram",
+        type=RamBudget(),
+        help="Most bytes the arenas may take, all RAM regions together; or by region: sram1=16K.",
+    ),
+    click.option(
+        "--max-latency", type=click.FloatRange(min=0, min_open=True), help="Most milliseconds a run may take."
+    ),
     click.option("--flash", type=Bytes(), help="Most bytes of weights and code."),
 )
 SEARCH = _options(
     click.option(
         "--objective", default="latency", show_default=True, help="latency, memory, energy, flash; several: a,b."
     ),
-    click.option("--trials", default=300, show_default=True, type=click.IntRange(1, 1_000_000)),
+    click.option("--trials", default=1000, show_default=True, type=click.IntRange(1, 1_000_000)),
     click.option("--seed", default=0, show_default=True, type=int),
     click.option("--wait-states", default=None, type=int, help="Flash wait states priced and executed (default 0)."),
     click.option("--exhaustive", is_flag=True, help="Price the whole space instead of searching."),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cost_models.model import Budget, peak_buffers
 from dse import execute, figures, pipeline, report
+from dse.exact import Certificate
+from dse.folders import RUN_ENTRIES, check_run_folder, staged, write_files
 from dse.pareto import OBJECTIVES, Point
 from dse.pipeline import Prepared
 from dse.schedule import read_schedule
@@ -48,8 +51,9 @@ class Options:
     h: int | None = None
     f: int | None = None
     layers: int | None = None
-    ram: int | None = None
+    ram: int | Mapping[str, int] | None = None
     flash: int | None = None
+    max_latency: float | None = None
     budgets: tuple[int, ...] = ()
     objective: str = "latency"
     trials: int = 300
@@ -74,7 +78,7 @@ class Options:
 
     def budget(self) -> Budget:
         """The budgets asked for."""
-        return Budget(self.ram, self.flash)
+        return Budget(self.ram if isinstance(self.ram, int) else None, self.flash)
 
 
 def _prepare(options: Options) -> Prepared:
@@ -89,6 +93,7 @@ def _prepare(options: Options) -> Prepared:
         labels=options.labels,
         hyper={key: value for key, value in sizes.items() if value is not None},
         max_sqnr_loss_db=options.max_sqnr_loss,
+        regions=options.ram if isinstance(options.ram, Mapping) else None,
     )
     options.progress("load and quantise", 1, 1)
     return prepared
@@ -118,14 +123,22 @@ def _search(options: Options, prepared: Prepared, budget: Budget) -> Found:
     )
 
 
-def _choose(options: Options, prepared: Prepared) -> tuple[Point, tuple[Point, ...]]:
-    """The schedule to emit (given by hand, or the best found) and the front around it; a Point that may not fit."""
+def _budget(options: Options, prepared: Prepared) -> Budget:
+    """The budgets asked for, the latency in cycles of this target."""
+    if options.max_latency is None:
+        return options.budget()
+    return replace(options.budget(), cycles=math.floor(options.max_latency * 1e-3 * prepared.target.clock_hz))
+
+
+def _choose(options: Options, prepared: Prepared) -> tuple[Point, tuple[Point, ...], Certificate | None]:
+    """The schedule to emit (given by hand, or the best found), the front around it and how good it is; the Point may not
+    fit."""
     if options.schedule is not None:
         schedule = read_schedule(options.schedule)
-        point = pipeline.point_of(prepared, schedule, options.budget(), _wait_states(options, prepared))
-        return point, (point,)
-    found = _search(options, prepared, options.budget())
-    return found.best or found.nearest, found.front
+        point = pipeline.point_of(prepared, schedule, _budget(options, prepared), _wait_states(options, prepared))
+        return point, (point,), None
+    found = _search(options, prepared, _budget(options, prepared))
+    return found.best or found.nearest, found.front, found.certificate
 
 
 def _overrun(options: Options, prepared: Prepared, point: Point) -> Answer:
@@ -134,7 +147,7 @@ def _overrun(options: Options, prepared: Prepared, point: Point) -> Answer:
         prepared.loaded.model.name, point.cost.overruns, point, stage, alive, options.form is not None
     )
     overruns = [
-        {"region": o.region, "demand_bytes": o.demand_bytes, "capacity_bytes": o.capacity_bytes}
+        {"region": o.region, "demand_bytes": o.demand_bytes, "capacity_bytes": o.capacity_bytes, "unit": o.unit}
         for o in point.cost.overruns
     ]
     data = {"fits": False, "overruns": overruns, "alive": dict(alive), "schedule": point.schedule.describe()}
@@ -144,16 +157,18 @@ def _overrun(options: Options, prepared: Prepared, point: Point) -> Answer:
 def find(options: Options) -> Answer:
     """Search the schedule space and show the Pareto front."""
     prepared = _prepare(options)
-    found = _search(options, prepared, options.budget())
+    found = _search(options, prepared, _budget(options, prepared))
     if found.best is None:
         return _overrun(options, prepared, found.nearest)
     rows = [_point_data(point) for point in found.front]
     title = f"{prepared.loaded.model.name} on {prepared.target.name}: front over {', '.join(options.objectives())}"
     note = (
-        f"{found.priced} schedules priced of a space of {prepared.space.size} points; baseline (portable kernels, "
-        f"layer by layer) {report.count(found.baseline.cost.cycles)} cycles, {found.baseline.cost.arena_bytes} B"
+        f"baseline (portable kernels, layer by layer) {report.count(found.baseline.cost.cycles)} cycles, "
+        f"{found.baseline.cost.arena_bytes} B"
     )
-    return Answer({"front": rows, "priced": found.priced}, (report.front_table(found.front, title), note))
+    proof = figures.certificate(found.certificate) if found.certificate else None
+    shown = (report.front_table(found.front, title), *([report.certificate_line(proof)] if proof else []), note)
+    return Answer({"front": rows, "priced": found.priced, "certificate": proof}, shown)
 
 
 def _point_data(point: Point) -> dict[str, Any]:
@@ -176,11 +191,12 @@ def export(options: Options) -> Answer:
     """Emit the best (or the given) schedule as a C project."""
     prepared = _prepare(options)
     folder = _run_folder(options, prepared)
-    pipeline.check_writable(folder)
-    point, _ = _choose(options, prepared)
+    check_run_folder(folder)
+    point, _, certificate = _choose(options, prepared)
     if not point.cost.fits:
         return _overrun(options, prepared, point)
-    files = execute.write_run_folder(prepared, point, folder)
+    with staged(folder, RUN_ENTRIES) as work:
+        files = execute.write_run_folder(prepared, point, work, certificate)
     return Answer({"folder": str(folder), "files": sorted(files)}, (f"{len(files)} files written to {folder}",))
 
 
@@ -188,11 +204,33 @@ def deploy(options: Options) -> Answer:
     """Search, emit, build, run on the emulated device, and compare with the prediction."""
     prepared = _prepare(options)
     folder = _run_folder(options, prepared)
-    pipeline.check_writable(folder)
-    point, front = _choose(options, prepared)
+    check_run_folder(folder)
+    point, front, certificate = _choose(options, prepared)
     if not point.cost.fits:
         return _overrun(options, prepared, point)
-    files = execute.write_run_folder(prepared, point, folder)
+    with staged(folder, RUN_ENTRIES) as work:
+        predicted, outcome = _prove(options, prepared, point, front, certificate, work)
+    forms = [{"form": f.form, "sqnr_db": f.sqnr_db, "admitted": f.admitted} for f in prepared.forms]
+    shown = (
+        report.stage_table(predicted, outcome),
+        report.totals_table(predicted, outcome, forms),
+        f"schedule: {point.schedule.describe()}",
+        f"device: {outcome['device']}; toolchain: {outcome['toolchain']}; everything is in {folder}",
+    )
+    data = {"predicted": predicted, "executed": outcome, "schedule": point.schedule.to_toml(), "forms": forms}
+    return Answer(data | {"folder": str(folder)}, shown, exit_code=0 if outcome["bit_exact"] else 1)
+
+
+def _prove(
+    options: Options,
+    prepared: Prepared,
+    point: Point,
+    front: Sequence[Point],
+    certificate: Certificate | None,
+    folder: Path,
+) -> tuple[figures.Figures, figures.Figures]:
+    """Fill a run folder: C, firmware, prediction, run and report. Returns the figures predicted and executed."""
+    files = execute.write_run_folder(prepared, point, folder, certificate)
     options.progress("build", 0, 1)
     toolchain = execute.build_firmware(folder, prepared.target, options.toolchain)
     options.progress("build", 1, 1)
@@ -203,16 +241,8 @@ def deploy(options: Options) -> Answer:
     scores = pipeline.accuracy(prepared, point.schedule.form, result.outputs)
     outcome = figures.executed(result, predicted, prepared.target, scores)
     page = report.html_page(f"{prepared.loaded.model.name} on {prepared.target.name}", predicted, outcome, front)
-    pipeline.write_tree(folder, {"run.json": json.dumps(outcome, indent=2) + "\n", "report.html": page})
-    forms = [{"form": f.form, "sqnr_db": f.sqnr_db, "admitted": f.admitted} for f in prepared.forms]
-    shown = (
-        report.stage_table(predicted, outcome),
-        report.totals_table(predicted, outcome, forms),
-        f"schedule: {point.schedule.describe()}",
-        f"device: {outcome['device']}; toolchain: {outcome['toolchain']}; everything is in {folder}",
-    )
-    data = {"predicted": predicted, "executed": outcome, "schedule": point.schedule.to_toml(), "forms": forms}
-    return Answer(data | {"folder": str(folder)}, shown, exit_code=0 if outcome["bit_exact"] else 1)
+    write_files(folder, {"run.json": json.dumps(outcome, indent=2) + "\n", "report.html": page})
+    return predicted, outcome
 
 
 def run(options: Options) -> Answer:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Overrun:
-    """A memory the program does not fit: infeasible is data."""
+    """A memory the program does not fit, or the latency limit (region "latency", unit "cycles"): infeasible is data."""
 
     region: str
     demand_bytes: int
     capacity_bytes: int
+    unit: str = "B"
 
     @property
     def excess_bytes(self) -> int:
@@ -49,7 +50,7 @@ class Cost:
 
     @property
     def arena_bytes(self) -> int:
-        """Bytes of all arenas."""
+        """Bytes of all arenas, and of functions that run from RAM."""
         return sum(size for _, size in self.peak_bytes)
 
     @property
@@ -64,27 +65,13 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Leaf:
-    """Bytes alive at one call of a part: `plain`, plus by kernel family the scratch under each of its variants.
-
-    A family without scratch at this call has no entries.
-    """
-
-    plain_bytes: int
-    scratch_bytes: tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True)
 class PartCost:
-    """The price of one part of a network under every kernel variant.
+    """The price of one part of a network: cycles, most bytes alive at a call, bytes of constants, and what its code is
+    made of: kernels called, calls, and loops around them."""
 
-    cycles[family][variant] adds to fixed_cycles; `leaves` say what is alive; `arguments` of all calls and the kernel
-    `ops` they call decide the code bytes.
-    """
-
-    fixed_cycles: float
-    cycles: tuple[tuple[float, ...], ...]
-    leaves: tuple[Leaf, ...]
+    cycles: float
+    floor_bytes: int
     weight_bytes: int
-    arguments: int
-    ops: frozenset[str]
+    kernels: frozenset[str]
+    calls: int
+    loops: int

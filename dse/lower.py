@@ -22,52 +22,46 @@ def lower(model: Model, schedule: Schedule, target: Target, kernels: Mapping[str
 
     ValueError when model and schedule are of different forms or a kernel variant does not exist.
     """
-    build = _lower_ops(model, model.ops, model.input, schedule, kernels)
-    source, result = build.tensor(model.input), build.tensor(model.output)
-    spans = live_spans(build.stages, source.base, result.base)
-    wanted = _preferences(schedule, target, build.buffers)
+    build = _lower_ops(model, model.ops, model.input, schedule, target, kernels)
+    spans = live_spans(build.stages, build.tensor(model.input).base, build.tensor(model.output).base)
+    roles = {buffer.name: buffer.role for buffer in build.buffers.values()}
+    wanted = place.preferences(schedule.place, roles, [region.name for region in target.ram()])
     buffers = place_buffers(tuple(build.buffers.values()), spans, target.ram(), wanted)
     return _program(build, model.input, model.output, buffers, target.name, schedule.digest())
 
 
-def lower_part(model: Model, part: Part, schedule: Schedule, kernels: Mapping[str, Kernel], region: str) -> Program:
+def lower_part(model: Model, part: Part, schedule: Schedule, target: Target, kernels: Mapping[str, Kernel]) -> Program:
     """The stages that `lower` makes of one part, as a program from the part's input to its output.
 
-    Nothing is placed: every buffer names `region` and has no offset. The program carries no target and no digest.
+    Nothing is placed: no buffer has a region or an offset. The program carries no digest.
     """
-    build = _lower_ops(model, part.ops, part.input, schedule, kernels)
-    buffers = [Buffer(b.name, b.size_bytes, b.role, b.dtype, region) for b in build.buffers.values()]
-    return _program(build, part.input, part.output, buffers, "", "")
+    build = _lower_ops(model, part.ops, part.input, schedule, target, kernels)
+    return _program(build, part.input, part.output, tuple(build.buffers.values()), target.name, "")
 
 
 def _lower_ops(
-    model: Model, ops: Sequence[Op], entry: str, schedule: Schedule, kernels: Mapping[str, Kernel]
+    model: Model, ops: Sequence[Op], entry: str, schedule: Schedule, target: Target, kernels: Mapping[str, Kernel]
 ) -> Builder:
     if model.form != schedule.form:
         raise ValueError(f"schedule of form {schedule.form!r} for a model of form {model.form!r}")
-    build = Builder(model, schedule, kernels, entry)
+    build = Builder(model, schedule, target, kernels, entry)
     attentions, pairs = group_heads(model)
-    done: set[str] = set()
     for op in ops:
-        if op.name in done:
+        if op.name in build.done:
             continue
         if op.name in attentions:
             lower_attention(build, attentions[op.name])
-            done.update(part.name for part in attentions[op.name].ops())
         elif op.name in pairs and schedule.feed_forward.rows:
             block = pairs[op.name]
             _feed_forward(build, block.up, block.activation, block.down)
-            done.update(part.name for part in block.ops())
         else:
             _LOWER[op.kind](build, op)
     return build
 
 
-def _program(
-    build: Builder, entry: str, leave: str, buffers: Sequence[Buffer], target: str, digest: str
-) -> Program:
+def _program(build: Builder, entry: str, leave: str, buffers: Sequence[Buffer], target: str, digest: str) -> Program:
     model, source, result = build.model, build.tensor(entry), build.tensor(leave)
-    roles = {source.base: "input", result.base: "output"}
+    ends = {source.base: "input", result.base: "output"}
     return Program(
         model=model.name,
         form=model.form,
@@ -77,38 +71,30 @@ def _program(
         input_bytes=model.tensors[entry].size_bytes,
         output=result,
         output_bytes=model.tensors[leave].size_bytes,
-        buffers=tuple(replace(b, role=roles[b.name]) if b.name in roles else b for b in buffers),
+        buffers=tuple(replace(b, role=ends[b.name]) if b.name in ends else b for b in buffers),
         constants=tuple(build.constants.values()),
         stages=tuple(build.stages),
+        code=build.schedule.code,
     )
 
 
-def _preferences(schedule: Schedule, target: Target, buffers: Mapping[str, Buffer]) -> dict[str, str]:
-    ram = target.ram()
-    if len(ram) < 2:
-        return {}
-    roles = place.PLACES[schedule.place]
-    return {name: ram[1].name for name, b in buffers.items() if "*" in roles or b.role in roles}
-
-
 def _linear(build: Builder, op: Op) -> None:
-    tokens, columns = build.shape(op.outputs[0])
-    target = build.new_tensor(op.outputs[0])
-    with build.stage(op.name, op):
-        build.linear("rows", op, build.tensor(op.inputs[0]), target, rows=tokens, out_stride=columns)
+    with build.stage(op.name, *build.output_ops(op)):
+        build.output_rows(op, build.rows(op.inputs[0]), build.shape(op.outputs[0])[0], affine(0), build.output_home(op))
 
 
 def _feed_forward(build: Builder, up: Op, act: Op, down: Op) -> None:
     """The depth-first pair: the hidden tensor exists for one row step at a time."""
-    (tokens, width), hidden = build.shape(up.inputs[0]), build.shape(up.outputs[0])[1]
+    tokens, hidden = build.shape(up.outputs[0])
     step = min(build.schedule.feed_forward.rows, tokens)
-    source, target = build.tensor(up.inputs[0]), build.new_tensor(down.outputs[0])
-    out_width = build.shape(down.outputs[0])[1]
-    slab = build.new(f"{up.outputs[0]}.rows", step * hidden, "hidden")
-    with build.stage(f"{up.name}+{down.name}", up, act, down), build.loop("row", tokens, step) as (row, row_n):
-        build.linear("rows", up, build.at(source, row * width), slab, rows=row_n, out_stride=hidden)
-        build.lut(act, slab, slab, row_n * hidden)
-        build.linear("rows", down, slab, build.at(target, row * out_width), rows=row_n, out_stride=out_width)
+    source, target = build.rows(up.inputs[0]), build.output_home(down)
+    slab = build.new_matrix(f"{up.outputs[0]}.rows", step, hidden, "hidden", panels=False)
+    weights = build.weights(up, build.choose("linear_rows", "linear", bound=build.bound(up)))
+    ops = up, act, *build.output_ops(down)
+    with build.stage(f"{up.name}+{down.name}", *ops), build.loop("row", tokens, step) as (row, row_n):
+        build.linear(up, weights, source.at(row), source, slab.at(), row_n, hidden)
+        build.lut(act, slab.at(), slab.at(), row_n * hidden)
+        build.output_rows(down, slab, row_n, row, target)
 
 
 def _layernorm(build: Builder, op: Op) -> None:
@@ -117,7 +103,7 @@ def _layernorm(build: Builder, op: Op) -> None:
     target = build.overwrite_or_new(op, op.inputs[0])
     with build.stage(op.name, op):
         build.call(
-            "layernorm",
+            build.choose("layernorm", "vector"),
             op,
             x=source,
             channel=build.records(op.name, op, ("mult", "round"), width),
@@ -146,11 +132,11 @@ def _add(build: Builder, op: Op) -> None:
     if len(op.inputs) == 2:
         right = build.tensor(op.inputs[1])
     else:
-        right = build.constant(op.constant("b"), lambda: build.model.constants[op.constant("b")])
+        right = build.constant(op.constant("b"), build.model.constants[op.constant("b")])
     target = build.overwrite_or_new(op, *op.inputs)
     with build.stage(op.name, op):
         build.call(
-            "add",
+            build.choose("add", "vector"),
             op,
             a=left,
             b=right,
@@ -168,7 +154,7 @@ def _mean(build: Builder, op: Op) -> None:
     source, target = build.tensor(op.inputs[0]), build.new_tensor(op.outputs[0])
     with build.stage(op.name, op):
         build.call(
-            "mean",
+            build.choose("mean", "vector"),
             op,
             x=source,
             y=target,

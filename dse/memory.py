@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from dse.ir import Array
-from dse.layout import even, unpack_pairs
+from dse.layout import Right, even, panel_index
 from dse.program import Buffer, Constant, Program
 
 NUMPY = {"s8": np.int8, "u8": np.uint8, "s16": np.int16, "s32": np.int32}
@@ -50,7 +50,7 @@ class Memory:
         where = index + buffer.offset_bytes
         self.owners[buffer.region][where] = self.ids[base]
         self.moved[buffer.region, "write"] += index.size
-        self.arenas[buffer.region][where] = values.view(np.uint8).reshape(index.shape)
+        self.arenas[buffer.region][where] = np.ascontiguousarray(values).view(np.uint8).reshape(index.shape)
 
     @staticmethod
     def _check_range(buffer: Buffer, index: Array) -> None:
@@ -70,10 +70,27 @@ class Memory:
         rows, columns = values.shape
         self.store(base, row_index(offset, rows, columns * values.itemsize, stride), values)
 
-    def read_pairs(self, base: str, offset: int, columns: int, depth: int, stride: int) -> Array:
-        """(columns, depth) int8 of a `pairs` operand."""
-        raw = self.bytes(base, row_index(offset, even(columns) // 2, 2 * even(depth), stride))
-        return unpack_pairs(np.ascontiguousarray(raw).view(np.int8), columns, depth)
+    def read_right(self, base: str, offset: int, columns: int, depth: int, stride: int, layout: Right) -> Array:
+        """(columns, depth) int8 of a right-hand operand."""
+        raw = self.bytes(base, layout.index(offset, columns, depth, stride))
+        return layout.decode(np.ascontiguousarray(raw).view(np.int8), columns, depth)
+
+    def write_right(self, base: str, offset: int, matrix: Array, stride: int, layout: Right) -> None:
+        """Store (columns, depth) int8 as a right-hand operand, whole units."""
+        columns, depth = matrix.shape
+        self.store(base, layout.index(offset, columns, depth, stride), layout.encode(matrix))
+
+    def read_panels(self, base: str, offset: int, rows: int, depth: int, stride: int) -> Array:
+        """(rows, depth) int16 of panels."""
+        raw = self.bytes(base, panel_index(offset, rows, depth, stride))
+        return np.ascontiguousarray(raw).view("<i2")[:, :depth]
+
+    def write_panels(self, base: str, offset: int, matrix: Array, stride: int) -> None:
+        """Store (rows, depth) as panels; odd depth is padded with zero."""
+        rows, depth = matrix.shape
+        wide = np.zeros((rows, even(depth)), "<i2")
+        wide[:, :depth] = matrix
+        self.store(base, panel_index(offset, rows, depth, stride), wide.view(np.uint8))
 
 
 def row_index(offset: int, rows: int, width_bytes: int, stride: int) -> Array:

@@ -95,12 +95,14 @@ class Pointer:
 
 @dataclass(frozen=True)
 class Call:
-    """One kernel call. `kernel` names the variant, `op` what it computes, `source` the model op it works for."""
+    """One kernel call. `kernel` names the variant, `op` what it computes, `source` the model op it works for, `layout` how
+    the variant stores right-hand operands ("" when it has none)."""
 
     kernel: str
     op: str
     source: str
     arguments: tuple[tuple[str, Pointer | Affine | None], ...]
+    layout: str = ""
 
     def argument(self, name: str) -> Pointer | Affine | None:
         """The argument of that field; KeyError when the record has none."""
@@ -152,6 +154,7 @@ class Program:
     buffers: tuple[Buffer, ...]
     constants: tuple[Constant, ...]
     stages: tuple[Stage, ...]
+    code: str = "flash"  # the region functions run from
 
     def arena_bytes(self) -> dict[str, int]:
         """Peak bytes by region: the size of each arena."""
@@ -188,7 +191,8 @@ def _calls(body: tuple[Node, ...]) -> Iterator[Call]:
 def print_program(program: Program) -> str:
     """The program as text, for people and for digests."""
     lines = [
-        f"program {program.model} form={program.form} target={program.target} schedule={program.schedule_digest}",
+        f"program {program.model} form={program.form} target={program.target} schedule={program.schedule_digest}"
+        + f" code={program.code}",
         f"input {_show(program.input)} {program.input_bytes} B, output {_show(program.output)} {program.output_bytes} B",
         "",
     ]

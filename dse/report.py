@@ -63,10 +63,22 @@ def totals_table(predicted: Figures, executed: Figures | None, forms: Sequence[M
         table.add_row("bit-exact", "", f"{'yes' if run['bit_exact'] else 'NO'} ({samples})")
         for name, value in run["accuracy"].items():
             table.add_row(f"accuracy {name}", "", f"{100 * value:.1f} %")
+    if predicted.get("certificate"):
+        table.add_row(f"{predicted['certificate']['objective']} proved", predicted["certificate"]["verdict"], "")
     for form in forms:
         verdict = "admitted" if form["admitted"] else "not admitted"
         table.add_row(f"form {form['form']}", f"{form['sqnr_db']:.1f} dB", verdict)
     return table
+
+
+def certificate_line(proof: Figures) -> str:
+    """What a search proved, in one line."""
+    return (
+        f"{proof['objective']} {proof['verdict']}: all {count(proof['schedules'])} schedules priced by their parts, "
+        f"{count(proof['priced'])} of them placed as a whole"
+        if proof["lower_bound"] > 0
+        else f"{proof['objective']} not proved: {count(proof['schedules'])} schedules seen; more --trials see all"
+    )
 
 
 def front_table(points: Sequence[Point], title: str) -> Table:
@@ -104,8 +116,8 @@ def overrun_lines(
     """Why nothing fits, in at most eight lines: demand, what is alive at the peak, and the levers."""
     lines = [f"{name}: no schedule fits"]
     lines += [
-        f"  {over.region}: the best schedule needs {over.demand_bytes} B, {over.capacity_bytes} B are allowed"
-        f" ({over.excess_bytes} B too many)"
+        f"  {over.region}: the best schedule needs {over.demand_bytes} {over.unit}, {over.capacity_bytes} {over.unit} are"
+        f" allowed ({over.excess_bytes} {over.unit} too many)"
         for over in overruns
     ]
     lines.append(f"  best schedule: {nearest.schedule.describe()}")

@@ -13,6 +13,7 @@ from typing import Any
 
 from cost_models.model import Budget
 from dse import __version__, execute, pipeline
+from dse.folders import staged, write_files
 from dse.pareto import Point
 from dse.pipeline import Prepared
 
@@ -63,7 +64,8 @@ def run_study(name: str | None, out: Path | None, progress: Callable[..., None])
     folder = out or studies_root() / "results"
     header = f"# {name}; {provenance(plan)}"
     files: dict[str, str | bytes] = {f"{name}.csv": _csv(rows, header), f"{name}.md": _markdown(rows, plan, header)}
-    pipeline.write_tree(folder, files)
+    with staged(folder) as work:
+        write_files(work, files)
     written = [folder / file for file in files]
     return written if out else [*written, *update_readme(name, rows)]
 

@@ -15,7 +15,7 @@ GUARD_BYTES = 64  # 32 before and 32 after every arena (kernels/port/*/link.ld)
 
 @dataclass(frozen=True)
 class Region:
-    """A span of memory. `kind` is "ram" or "flash"."""
+    """A span of memory. `kind` is "ram", "flash" or "code": RAM that holds functions, copied there at start-up."""
 
     name: str
     base: int
@@ -47,6 +47,10 @@ class Target:
         left = [region.size_bytes - GUARD_BYTES for region in ram]
         left[0] -= self.stack_bytes
         return tuple(replace(region, size_bytes=size) for region, size in zip(ram, left, strict=True))
+
+    def code(self) -> Region | None:
+        """The RAM that functions can run from; None when they always run from flash."""
+        return next((region for region in self.regions if region.kind == "code"), None)
 
     def flash_bytes(self) -> int:
         """Bytes of all flash regions."""
@@ -112,7 +116,7 @@ def parse_target(table: Mapping[str, Any], where: str) -> Target:
 
 def _check(target: Target, where: str) -> None:
     kinds = {region.kind for region in target.regions}
-    if kinds != {"ram", "flash"}:
+    if not {"ram", "flash"} <= kinds:
         raise ValueError(f"{where}: needs at least one region of kind ram and one of kind flash, got {sorted(kinds)}")
     for key in ("cores", "clock_hz", "supply_volts", "active_amps_per_hz"):
         if getattr(target, key) <= 0:
@@ -140,8 +144,8 @@ def _region(entry: object, where: str) -> Region:
     if not isinstance(entry, dict) or set(entry) != set(kinds):
         raise ValueError(f"{where}: must have exactly the keys {', '.join(kinds)}")
     region = Region(**{key: _scalar(entry, key, kind, where) for key, kind in kinds.items()})
-    if region.kind not in ("ram", "flash"):
-        raise ValueError(f"{where}: kind = {region.kind!r} must be ram or flash")
+    if region.kind not in ("ram", "flash", "code"):
+        raise ValueError(f"{where}: kind = {region.kind!r} must be ram, flash or code")
     if not (0 <= region.base < 2**32 and 0 < region.size_bytes <= 2**28):
         raise ValueError(f"{where}: base must be a 32-bit address and size_bytes in 1..{2**28}")
     return region

@@ -28,7 +28,7 @@ from unicorn.arm_const import UC_ARM_REG_XPSR
 from unicorn.unicorn_py3.unicorn import uclib
 
 from codegen.build import build_shared
-from codegen.device.timing_m4 import BlockCost
+from codegen.device.timing import BlockCost
 
 SLOTS = 1 << 15
 STOPPED, OVER_LIMIT, UNKNOWN_BLOCK, TABLE_FULL, UNALIGNED = 1, 2, 3, 4, 5
@@ -54,6 +54,12 @@ class Block(ctypes.Structure):
         ("cycles", ctypes.c_uint32),
         ("taken_cycles", ctypes.c_uint32),
         ("role", ctypes.c_uint32),
+        ("mispredict_cycles", ctypes.c_uint32),
+        ("predicted", ctypes.c_uint32),
+        ("is_confident", ctypes.c_uint32),
+        ("padding", ctypes.c_uint32),
+        ("late", ctypes.c_char_p),
+        ("early", ctypes.c_char_p),
         ("runs", ctypes.c_uint64),
         ("taken", ctypes.c_uint64),
         ("stall_cycles", ctypes.c_uint64),
@@ -196,6 +202,8 @@ class Counter:
             self.failure = error
             return 1
         block.instructions, block.cycles, block.taken_cycles = cost.instructions, cost.cycles, cost.taken_cycles
+        block.mispredict_cycles, block.predicted = cost.mispredict_cycles, cost.predicted
+        block.late, block.early = cost.late or None, cost.early or None  # kept alive by the cost
         block.role = self._roles.get(block.address, 0)
         self._seen.append(block)
         return 0

@@ -15,6 +15,8 @@
 
 enum { RUNNING, STOPPED, OVER_LIMIT, UNKNOWN_BLOCK, TABLE_FULL, UNALIGNED };
 
+#define CARRIED 32
+
 #define LINE_BYTES 32u
 #define WORD_BYTES 8u
 #define CODE_LINES 32u
@@ -27,9 +29,15 @@ typedef struct {
     uint32_t cycles;
     uint32_t taken_cycles;
     uint32_t role;
+    uint32_t mispredict_cycles; /* 0: the block is always left as predicted */
+    uint32_t predicted; /* where it is expected to go */
+    uint32_t is_confident; /* 1: the prediction was right last time and survives one miss */
+    uint32_t padding;
+    const int8_t *late; /* CARRIED entries: cycles after the end until a value is ready; or null */
+    const int8_t *early; /* CARRIED entries: cycles after the start when a value is needed; or null */
     uint64_t runs;
     uint64_t taken;
-    uint64_t stall_cycles;
+    uint64_t stall_cycles; /* mispredictions included */
 } tlf_block;
 
 typedef struct {
@@ -190,19 +198,59 @@ static void close_stage(tlf_counter *counter)
     counter->mark = counter->total;
 }
 
-static void settle_branch(tlf_counter *counter, uint32_t next)
+/* 1 if the block is left for an address that was not predicted. */
+static int32_t mispredicts(tlf_block *block, uint32_t next)
+{
+    if (block->mispredict_cycles == 0) {
+        return 0;
+    }
+    if (next == block->predicted) {
+        block->is_confident = 1;
+        return 0;
+    }
+    if (block->is_confident == 0) {
+        block->predicted = next;
+    }
+    block->is_confident = 0;
+    return 1;
+}
+
+/* Cycles that the block waits for values of the one before it. */
+static uint64_t carried(const tlf_block *before, const tlf_block *block)
+{
+    int32_t most = 0;
+    if (before->late == 0 || block->early == 0) {
+        return 0;
+    }
+    for (int32_t entry = 0; entry < CARRIED; entry++) {
+        const int32_t wait = before->late[entry] - block->early[entry];
+        most = wait > most ? wait : most;
+    }
+    return (uint64_t)most;
+}
+
+/* Charges what is known of the last block only now that the next one (null: the end of the run) is. */
+static void settle_branch(tlf_counter *counter, uint32_t next, tlf_block *block)
 {
     tlf_block *last = counter->last;
-    if (last != 0 && next != last->address + last->size) {
+    if (last == 0) {
+        return;
+    }
+    if (next != last->address + last->size) {
         last->taken++;
         counter->total.cycles += last->taken_cycles;
+    }
+    if (mispredicts(last, next)) {
+        stall(counter, last, last->mispredict_cycles);
+    } else if (block != 0) {
+        stall(counter, block, carried(last, block));
     }
 }
 
 /* Ends a run that left its last block for `address`. */
 void tlf_counter_finish(tlf_counter *counter, uint32_t address)
 {
-    settle_branch(counter, address);
+    settle_branch(counter, address, 0);
     counter->last = 0;
     close_stage(counter);
 }
@@ -222,7 +270,7 @@ void tlf_on_block(void *engine, uint64_t address, uint32_t size, void *user)
         halt(counter, engine, STOPPED);
         return;
     }
-    settle_branch(counter, (uint32_t)address);
+    settle_branch(counter, (uint32_t)address, block);
     if (block->role != ROLE_NONE) {
         close_stage(counter);
         counter->stage = block->role;

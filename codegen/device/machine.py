@@ -6,18 +6,19 @@ assumptions in timing_m4.py and counter.py before comparing them with silicon.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import unicorn as untyped_unicorn
 from unicorn import arm_const as reg
 
-from codegen.device.counter import OVER_LIMIT, TABLE_FULL, UNALIGNED, UNKNOWN_BLOCK, Count, Counter
+from codegen.device.counter import OVER_LIMIT, TABLE_FULL, UNALIGNED, UNKNOWN_BLOCK, Count, Counter, Timing
 from codegen.device.elf import Symbol, function_at, function_ranges, parse_elf
 from codegen.device.memory import STM32L476, MemoryMap
 from codegen.device.result import CallResult, DeviceFault, StageCount
 from codegen.device.timing_m4 import M4Timing
+from codegen.device.timing_m7 import M7Timing
 
 unicorn: Any = untyped_unicorn  # it ships annotations, but incomplete ones
 
@@ -28,7 +29,10 @@ _SENTINEL_BYTES = 0x1000
 _DWT, _DWT_CYCLES, _SYSTEM_CONTROL = 0xE000_1000, 4, 0xE000_E000
 _XPSR_THUMB = 1 << 24
 _SEMIHOST_BREAK, _SEMIHOST_WRITE0, _MAX_TEXT_BYTES = b"\xab\xbe", 4, 4096
-_CORES = {"cortex-m4": (reg.UC_CPU_ARM_CORTEX_M4, M4Timing)}
+_CORES: dict[str, tuple[int, Callable[[], Timing]]] = {
+    "cortex-m4": (reg.UC_CPU_ARM_CORTEX_M4, M4Timing),
+    "cortex-m7": (reg.UC_CPU_ARM_CORTEX_M7, M7Timing),
+}
 _SAVED = {f"r{i}": getattr(reg, f"UC_ARM_REG_R{i}") for i in range(4, 12)}
 _SAVED |= {f"d{i}": getattr(reg, f"UC_ARM_REG_D{i}") for i in range(8, 16)}
 _ARGUMENTS = [getattr(reg, f"UC_ARM_REG_R{i}") for i in range(4)]
@@ -149,7 +153,7 @@ class Device:
 
     def canaries(self) -> tuple[tuple[int, int], ...]:
         """(address, size) of the guard bytes the linker script keeps around each arena."""
-        names = [f"__tlf_canary_{bank}_{side}" for bank in ("sram1", "sram2") for side in ("lo", "hi")]
+        names = [f"__tlf_canary_{region}_{side}" for region, _, _ in self._memory.regions for side in ("lo", "hi")]
         return tuple((self._elf.symbols[n].address, CANARY_BYTES) for n in names if n in self._elf.symbols)
 
     def paint_canaries(self, ranges: Sequence[tuple[int, int]] | None = None) -> None:

@@ -19,7 +19,10 @@ def find_qemu() -> str | None:
 
 
 def run_qemu(elf: Path, timeout: float = 60.0, cpu: str = "cortex-m4") -> tuple[int, str]:
-    """(exit status, text) of a firmware built for the board mps2_an386 with TLF_SEMIHOSTING; `timeout` in seconds."""
+    """(exit status, text) of a firmware built for mps2_an386 (M4) or mps2_an500 (M7) with TLF_SEMIHOSTING.
+
+    `timeout` in seconds.
+    """
     program = find_qemu()
     if program is None:
         raise QemuError("qemu-system-arm is not on PATH; install QEMU or use codegen.device.Device")
