@@ -150,14 +150,14 @@ def _part(model: Model, ops: tuple[Op, ...], entry: str, leave: str) -> Part:
 def likeness(model: Model, part: Part, matters: frozenset[str]) -> tuple[object, ...]:
     """What the price of a part depends on: kinds, shapes, wiring and attributes; equal parts cost the same.
 
-    Of the numbers of a requantisation only those named in `matters` (the integers the kernels' expressions use) count; where
-    kernels look at the weights themselves (FACTS), no two parts are alike.
+    Of the numbers of a requantisation only those named in `matters` (the integers the kernels' expressions use) count;
+    where kernels look at the weights themselves (FACTS), no two parts are alike.
     """
     ids: dict[str, int] = {}
     for name in (part.input, *(name for op in part.ops for name in op.outputs)):
         ids.setdefault(name, len(ids))
     ignored = REQUANTISATION - matters
-    return tuple(
+    each = tuple(
         (
             op.kind,
             tuple(ids[name] for name in op.inputs),
@@ -167,7 +167,8 @@ def likeness(model: Model, part: Part, matters: frozenset[str]) -> tuple[object,
             op.name if matters & FACTS else "",
         )
         for op in part.ops
-    ) + (model.tensors[part.input].shape, ids[part.output], part.input == model.input)
+    )
+    return (each, model.tensors[part.input].shape, ids[part.output], part.input == model.input)
 
 
 FACTS = frozenset({"bound", "mult", "half", "steps", "high"})

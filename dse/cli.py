@@ -107,6 +107,11 @@ SEARCH = _options(
     click.option("--wait-states", default=None, type=int, help="Flash wait states priced and executed (default 0)."),
     click.option("--exhaustive", is_flag=True, help="Price the whole space instead of searching."),
 )
+STORAGE = _options(
+    click.option("--storage", help="Keep the study: sqlite:///FILE, journal:FILE or postgresql://USER@HOST/DATABASE."),
+    click.option("--resume", is_flag=True, help="Continue the study (default storage sqlite:///runs/studies.db)."),
+    click.option("--worker", is_flag=True, help="Join a study that others work on too; ends when it is complete."),
+)
 OUTPUT = _options(
     click.option("--schedule", type=click.Path(path_type=Path), help="A schedule .toml instead of a search."),
     click.option("--out", type=click.Path(path_type=Path), help="Run folder (default runs/<model>-<target>)."),
@@ -164,7 +169,7 @@ class _Bars:
 
 
 _command("deploy", MODEL, BUDGET, SEARCH, OUTPUT)(commands.deploy)
-_command("search", MODEL, BUDGET, SEARCH)(commands.find)
+_command("search", MODEL, BUDGET, SEARCH, STORAGE)(commands.find)
 _command("export", MODEL, BUDGET, SEARCH, OUTPUT)(commands.export)
 _command(
     "run",

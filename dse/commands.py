@@ -20,6 +20,8 @@ from dse.search import Found
 from dse.target import load_target
 from dse.whatif import answer_budgets
 
+DEFAULT_STORAGE = "sqlite:///runs/studies.db"
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -60,6 +62,9 @@ class Options:
     seed: int = 0
     wait_states: int | None = None
     exhaustive: bool = False
+    storage: str | None = None
+    resume: bool = False
+    worker: bool = False
     schedule: Path | None = None
     out: Path | None = None
     toolchain: str = "auto"
@@ -111,6 +116,10 @@ def _search(options: Options, prepared: Prepared, budget: Budget) -> Found:
     def bar(done: int, total: int, best: float) -> None:
         options.progress("search", done, total, f"best {best:,.4g}")
 
+    if options.storage or options.resume or options.worker:
+        url = options.storage or DEFAULT_STORAGE
+        join, states = options.resume or options.worker, _wait_states(options, prepared)
+        return pipeline.find_shared(prepared, url, options.objectives(), budget, options.seed, states, join, bar)
     return pipeline.find(
         prepared,
         options.objectives(),

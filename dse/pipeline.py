@@ -118,6 +118,26 @@ def find(
     return search(prepared.space, prices, objectives, limits_of(prepared, budget), trials, seed, progress)
 
 
+def find_shared(
+    prepared: Prepared,
+    url: str,
+    objectives: Sequence[str] = ("latency",),
+    budget: Budget = Budget(),
+    seed: int = 0,
+    wait_states: int = 0,
+    join: bool = False,
+    progress: Progress | None = None,
+) -> Found:
+    """The same search kept in a storage that outlives this process and that other workers share."""
+    from dse import storage  # optuna takes half a second to start
+
+    prices = prices_of(prepared, budget, wait_states)
+    title = f"{prepared.loaded.model.name} on {prepared.target.name}"
+    facts = repr((prepared.target, prepared.kernels, prepared.calibration, wait_states, budget))
+    task = storage.Task(title, prepared.space, tuple(objectives), limits_of(prepared, budget), facts)
+    return storage.work(task, prices, url, seed, join, progress)
+
+
 def prices_of(prepared: Prepared, budget: Budget = Budget(), wait_states: int = 0) -> HousePrices:
     """What the exact search asks of lowering and cost model."""
     whole = functools.partial(prepared.price, budget=budget, wait_states=wait_states)

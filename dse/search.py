@@ -89,7 +89,7 @@ def solve(
         nearest=best or exact.nearest(),
         priced=len(exact.points),
         trials=len(sheets),
-        baseline=_baseline(space, prices.whole),
+        baseline=baseline(space, prices.whole),
         certificate=certificate if best else None,
     )
 
@@ -179,8 +179,9 @@ def exhaust(space: Space, evaluate: Evaluate, objectives: Sequence[str] = ("late
     if best.cost.fits:
         value = best.values(objectives)[0]
         certificate = Certificate(objectives[0], value, value, count, count)
-    baseline = _baseline(space, evaluate)
-    return Found(best if best.cost.fits else None, front(points, objectives), best, count, count, baseline, certificate)
+    fitting = best if best.cost.fits else None
+    plainest = baseline(space, evaluate)
+    return Found(fitting, front(points, objectives), best, count, count, plainest, certificate)
 
 
 def _rank(point: Point, objectives: Sequence[str]) -> tuple[float, ...]:
@@ -189,7 +190,8 @@ def _rank(point: Point, objectives: Sequence[str]) -> tuple[float, ...]:
     return (excess, *point.values((*objectives, "latency", "memory", "flash")))
 
 
-def _baseline(space: Space, evaluate: Evaluate) -> Point:
+def baseline(space: Space, evaluate: Evaluate) -> Point:
+    """The plainest schedule: portable kernels, layer by layer."""
     first = space.decode(space.baselines()[0])
     if first is None:
         raise ValueError("space: the first baseline is not a legal schedule")
