@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from cost_models.calibration import Calibration
 from cost_models.counts import count_calls, moved_bytes
-from cost_models.model import stage_cycles
+from cost_models.model import call_cycles, stage_cycles
 from dse.alloc import fullest_bytes, live_spans
 from dse.cost import PartCost
 from dse.kernel import Kernel
@@ -32,3 +32,21 @@ def price_part(
         calls=len(every),
         loops=sum(1 for stage in program.stages for _ in loops(stage.body)),
     )
+
+
+def price_ops(
+    program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, wait_states: int = 0
+) -> tuple[dict[str, float], dict[str, float]]:
+    """(cycles, bytes moved) of a whole program by the model op its calls work for; loops and stages are on their own."""
+    cycles: dict[str, float] = {}
+    moved: dict[str, float] = {}
+    rest = 0.0
+    for stage in program.stages:
+        calls, iterations = count_calls(stage)
+        rest += stage_cycles((), iterations, 0, kernels, calibration, wait_states)
+        for item in calls:
+            op, traffic = item.call.source, moved_bytes(program, (item,))
+            stall = wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
+            cycles[op] = cycles.get(op, 0.0) + item.times * call_cycles(item, kernels, calibration) + stall
+            moved[op] = moved.get(op, 0.0) + sum(traffic.values())
+    return cycles | {"loops and stages": rest}, moved

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from rich.table import Table
 
 from cost_models.calibration import load_calibration
+from dse import benchmarks, studies
 from dse import calibrate as calibration_runs
-from dse import studies
 from dse.commands import Answer, Options
 from dse.kernel import kernels_for, load_kernels
 from dse.load import describe_models
@@ -66,6 +67,16 @@ def study(options: Options) -> Answer:
         return Answer(dict(rows), (_table("Studies", ("study", "what"), rows),))
     written = studies.run_study(options.name, options.out, options.progress)
     return Answer([str(path) for path in written], tuple(f"wrote {path}" for path in written))
+
+
+def bench(options: Options) -> Answer:
+    """Measure how fast the search is on this machine."""
+    rows = benchmarks.search_speed(options.progress)
+    shown = [(row.what, f"{row.value:,.4g} {row.unit}", row.bar) for row in rows]
+    return Answer(
+        {"machine": benchmarks.machine(), "rows": [asdict(row) for row in rows]},
+        (_table(f"Search on {benchmarks.machine()}", ("what", "measured", "bar"), shown),),
+    )
 
 
 def calibrate(options: Options) -> Answer:

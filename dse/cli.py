@@ -169,7 +169,20 @@ class _Bars:
 
 
 _command("deploy", MODEL, BUDGET, SEARCH, OUTPUT)(commands.deploy)
-_command("search", MODEL, BUDGET, SEARCH, STORAGE)(commands.find)
+_command(
+    "search",
+    MODEL,
+    BUDGET,
+    SEARCH,
+    STORAGE,
+    click.option(
+        "--explain",
+        nargs=2,
+        type=click.Path(path_type=Path),
+        help="Two schedule files or run folders: where their cycles and bytes differ, instead of a search.",
+    ),
+    click.option("--out", type=click.Path(path_type=Path), help="HTML file of --explain (default explain.html)."),
+)(commands.find)
 _command("export", MODEL, BUDGET, SEARCH, OUTPUT)(commands.export)
 _command(
     "run",
@@ -193,6 +206,7 @@ _command(
     click.argument("target"),
     click.option("--out", type=click.Path(path_type=Path), help="File to write (default the committed one)."),
 )(catalog.calibrate)
+_command("bench", click.argument("action", type=click.Choice(["search"])))(catalog.bench)
 _command("models")(catalog.models)
 _command("targets")(catalog.targets)
 _command("kernels", click.option("--target", default="stm32l476", show_default=True))(catalog.kernels)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cost_models.model import Budget, peak_buffers
+from cost_models.parts import price_ops
 from dse import execute, figures, pipeline, report
 from dse.exact import Certificate
+from dse.explain import memory_pieces, waterfall
 from dse.folders import RUN_ENTRIES, check_run_folder, staged, write_files
 from dse.pareto import OBJECTIVES, Point
 from dse.pipeline import Prepared
@@ -62,6 +64,7 @@ class Options:
     seed: int = 0
     wait_states: int | None = None
     exhaustive: bool = False
+    explain: tuple[Path, ...] = ()
     storage: str | None = None
     resume: bool = False
     worker: bool = False
@@ -163,8 +166,29 @@ def _overrun(options: Options, prepared: Prepared, point: Point) -> Answer:
     return Answer(data, tuple(lines), exit_code=2)
 
 
+def explain(options: Options) -> Answer:
+    """Where two schedules (files or run folders) differ: cycles, bytes moved and arena, step by step."""
+    prepared = _prepare(options)
+    states = _wait_states(options, prepared)
+    pieces: list[tuple[dict[str, float], ...]] = []
+    for path in options.explain:
+        schedule = read_schedule(path / "schedule.toml" if path.is_dir() else path)
+        point = pipeline.point_of(prepared, schedule, Budget(), states)
+        program = prepared.program(schedule)
+        cycles, moved = price_ops(program, prepared.kernels, prepared.calibration, states)
+        pieces.append((cycles, moved, memory_pieces(peak_buffers(program)[1], point.cost.arena_bytes)))
+    titles = ("cycles by op", "bytes moved by op", "arena bytes by buffer alive at the fullest moment")
+    falls = [waterfall(title, a, b) for title, a, b in zip(titles, *pieces, strict=True)]
+    page = options.out or Path("explain.html")
+    write_files(page.parent, {page.name: report.waterfall_page("What changes from the first to the second", falls)})
+    data = {fall.title: asdict(fall) for fall in falls}
+    return Answer(data | {"page": str(page)}, (*map(report.waterfall_table, falls), f"charts in {page}"))
+
+
 def find(options: Options) -> Answer:
-    """Search the schedule space and show the Pareto front."""
+    """Search the schedule space and show the Pareto front; or explain the difference of two schedules."""
+    if options.explain:
+        return explain(options)
     prepared = _prepare(options)
     found = _search(options, prepared, _budget(options, prepared))
     if found.best is None:

@@ -95,9 +95,9 @@ def build_sheet(space: Space, structure: Setting, prices: Prices) -> Sheet:
         if schedule is not None:
             legal.setdefault(schedule, a)
     attentions, feed_forwards = tuple(legal.values()), space.settings("feed_forward")
-    total = _Sums((len(attentions), len(feed_forwards)))
+    total = Sums((len(attentions), len(feed_forwards)))
     for part, times in prices.parts(str(structure["form"])):
-        total.add(part, times, _part_costs(space, base, part, attentions, feed_forwards, prices))
+        total.add(part, times, part_costs(space, base, part, attentions, feed_forwards, prices))
     cycles = total.cycles.reshape(-1)
     return Sheet(
         space=space,
@@ -111,7 +111,7 @@ def build_sheet(space: Space, structure: Setting, prices: Prices) -> Sheet:
     )
 
 
-def _part_costs(
+def part_costs(
     space: Space,
     base: Setting,
     part: Part,
@@ -128,7 +128,7 @@ def _part_costs(
     return costs
 
 
-class _Sums:
+class Sums:
     """Running totals over parts, each (attentions, feed-forwards)."""
 
     def __init__(self, shape: tuple[int, int]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from dse.cost import Cost, Overrun
+from dse.explain import Waterfall
 from dse.pareto import Point
 
 Figures = Mapping[str, Any]
@@ -90,6 +91,36 @@ def front_table(points: Sequence[Point], title: str) -> Table:
     for point in points:
         table.add_row(*_point_numbers(point.cost), point.schedule.describe())
     return table
+
+
+def waterfall_table(fall: Waterfall) -> Table:
+    """One row a step, in the order of the network."""
+    table = Table(title=fall.title, title_justify="left", header_style="bold")
+    table.add_column("piece")
+    table.add_column("change", justify="right")
+    table.add_column("then", justify="right")
+    total = fall.first
+    table.add_row("first schedule", "", count(total))
+    for step in fall.steps:
+        total += step.change
+        table.add_row(step.name, f"{'+' if step.change > 0 else '−'}{count(abs(step.change))}", count(total))
+    table.add_row("second schedule", "", count(fall.last))
+    return table
+
+
+def waterfall_page(title: str, falls: Sequence[Waterfall]) -> str:
+    """A self-contained page with one waterfall chart a quantity."""
+    import plotly.graph_objects as go
+
+    charts: list[str] = []
+    for fall in falls:
+        names = ["first", *(step.name for step in fall.steps), "second"]
+        kinds = ["absolute", *["relative"] * len(fall.steps), "total"]
+        bars = go.Waterfall(x=names, measure=kinds, y=[fall.first, *(step.change for step in fall.steps), fall.last])
+        figure = go.Figure(bars).update_layout(title=fall.title)
+        charts.append(figure.to_html(full_html=False, include_plotlyjs="inline" if not charts else False))
+    head = f"<!doctype html><meta charset='utf-8'><title>{html.escape(title)}</title><h1>{html.escape(title)}</h1>"
+    return head + "".join(charts)
 
 
 def budget_table(rows: Sequence[Mapping[str, Any]], clock_hz: int, title: str) -> Table:
