@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,18 +41,21 @@ _SECTIONS = ("-ffunction-sections", "-fdata-sections", "-fno-strict-aliasing", "
 _ZIG_COMMON = ("-fomit-frame-pointer", "-fno-unwind-tables")
 # -fhosted: `-target *-freestanding` implies -ffreestanding, which turns a 4-byte memcpy into a call.
 _ZIG_ARM = ("-target", "thumb-freestanding-eabihf", "-fhosted", *_ZIG_COMMON)
-_ZIG_FLAGS = {
+_ZIG_FLAGS: dict[str, tuple[str, ...]] = {
     "armv7em": (*_ZIG_ARM, "-mcpu=cortex_m4+vfp4d16sp"),  # cortex_m4 alone has no FPU
     "armv7em-m7": (*_ZIG_ARM, "-mcpu=cortex_m7+fp_armv8d16"),
     "rv32imc": ("-target", "riscv32-freestanding-none", "-mcpu=generic_rv32+m+c", "-ffreestanding", *_ZIG_COMMON),
 }
 _GCC_ARM = ("arm-none-eabi-gcc", "-mthumb", "-mfloat-abi=hard", "-ffreestanding")
-_GCC_COMMANDS = {
+_GCC_COMMANDS: dict[str, tuple[str, ...]] = {
     "armv7em": (*_GCC_ARM, "-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16"),
     "armv7em-m7": (*_GCC_ARM, "-mcpu=cortex-m7", "-mfpu=fpv5-d16"),
     "rv32imc": ("riscv64-unknown-elf-gcc", "-march=rv32imc", "-mabi=ilp32", "-ffreestanding"),
 }
-_ENTRY = {"armv7em": "Reset_Handler", "armv7em-m7": "Reset_Handler", "rv32imc": "_start"}
+_ENTRY = {"armv7em": "Reset_Handler", "armv7em-m7": "Reset_Handler", "rv32imc": "_start", "xpulpv2": "_start"}
+# Stock compilers for xpulpv2: the custom instructions are .insn in the sources.
+_ZIG_FLAGS["xpulpv2"] = _ZIG_FLAGS["rv32imc"]
+_GCC_COMMANDS["xpulpv2"] = _GCC_COMMANDS["rv32imc"]
 
 
 class BuildError(Exception):
@@ -95,9 +99,17 @@ def find_port(kernels: Path, board: str) -> Port:
     if not script.is_file():
         boards = sorted(path.parent.name for path in root.glob("*/link.ld"))
         raise ValueError(f"board {board!r} has no {script}; ports exist for: {', '.join(boards) or 'none'}")
-    shared = root / "cortex-m"
-    sources = [path for folder in (root / board, shared) for path in sorted(folder.iterdir())]
-    return Port(tuple(path for path in sources if path.suffix in (".c", ".S")), (root, shared), script)
+    folders = (root, root / board, *(root / name for name in _shared_folders(root / board)))
+    sources = [path for folder in folders[1:] for path in sorted(folder.iterdir())]
+    return Port(tuple(path for path in sources if path.suffix in (".c", ".S")), folders, script)
+
+
+def _shared_folders(board: Path) -> list[str]:
+    """The folders beside the board's whose sources it needs: `folders` of its uses.toml, else those of a Cortex-M."""
+    uses = board / "uses.toml"
+    if not uses.is_file():
+        return ["cortex-m"]
+    return list(tomllib.loads(uses.read_text(encoding="utf-8"))["folders"])
 
 
 def find_toolchains(isa: str) -> list[Toolchain]:

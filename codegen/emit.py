@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from codegen.build import machine_flags
+from codegen.build import find_port, machine_flags
 from codegen.names import arena_symbol, stage_symbols, unique_identifiers
 from dse.kernel import Kernel, kernels_root
 from dse.program import Affine, Call, Constant, Loop, Node, Pointer, Program
@@ -191,6 +191,8 @@ def _argument(value: Pointer | Affine | None, names: _Names) -> str:
 
 def place_code(script: str, region: str) -> str:
     """The linker script with functions in that region; ValueError when it has no such memory."""
+    if region == "flash":
+        return script
     alias = 'REGION_ALIAS("CODE", {})'
     if alias.format("FLASH") not in script or f"\n    {region.upper()} (" not in script:
         raise ValueError(f"linker script: code cannot go to {region!r}: no such memory, or no alias CODE")
@@ -204,7 +206,7 @@ def _copied_files(sources: list[str], target: Target) -> dict[str, str]:
     wanted |= set((root / "include").glob("*.h"))
     for folder in {path.parent for path in wanted}:
         wanted |= set(folder.glob("*.inc")) | set(folder.glob("*.h"))
-    for folder in (root / "port", root / "port" / "cortex-m", root / "port" / target.port):
+    for folder in find_port(root, target.port).include_dirs:
         wanted |= {path for path in folder.glob("*.*") if path.suffix in (".c", ".h", ".ld", ".S")}
     files = {}
     for path in sorted(wanted):

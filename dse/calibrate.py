@@ -37,7 +37,7 @@ from dse.target import Target
 
 REPEATS = 4
 FOOTPRINTS = 16  # firmwares a scope
-_GLUE = ("main", "Reset_", "Default_", "tlf_port", "tlf_network", "tlf_stage", "mem", "__", "SystemInit")
+_GLUE = ("main", "Reset_", "_start", "Default_", "tlf_port", "tlf_network", "tlf_stage", "mem", "__", "SystemInit")
 
 
 def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -> tuple[Path, Table]:
@@ -253,7 +253,7 @@ def _build(program: Program, target: Target, kernels: Mapping[str, Kernel], fold
         source / "src",
         source / "src" / "kernels" / "include",
         source / "src" / "port",
-        source / "src" / "port" / "cortex-m",
+        *sorted(path for path in (source / "src" / "port").iterdir() if path.is_dir()),
     ]
     script = source / "src" / "port" / target.port / "link.ld"
     return build(used, include, folder / "bench.elf", linker_script=script, isa=target.isa).elf

@@ -32,7 +32,7 @@ class Bytes(click.ParamType[int]):
         text = str(value).upper().removesuffix("B").removesuffix("I")
         unit = text[-1:] if text[-1:] in ("K", "M") else ""
         digits = text.removesuffix(unit) if unit else text
-        if not digits.isdigit() or not 0 < int(digits) * SIZES[unit] <= 2**32:
+        if not (digits.isascii() and digits.isdigit()) or not 0 < int(digits) * SIZES[unit] <= 2**32:
             self.fail(f"{value!r} is not a size; write for example 65536, 64K or 1M", param, ctx)
         return int(digits) * SIZES[unit]
 
@@ -103,7 +103,7 @@ SEARCH = _options(
         "--objective", default="latency", show_default=True, help="latency, memory, energy, flash; several: a,b."
     ),
     click.option("--trials", default=1000, show_default=True, type=click.IntRange(1, 1_000_000)),
-    click.option("--seed", default=0, show_default=True, type=int),
+    click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1)),
     click.option("--wait-states", default=None, type=int, help="Flash wait states priced and executed (default 0)."),
     click.option("--exhaustive", is_flag=True, help="Price the whole space instead of searching."),
 )

@@ -1,9 +1,8 @@
 """Sheets of a space -> the best schedule and the front, with a certificate: nothing left unseen can be better.
 
-A sheet prices its rows exactly but for the arena, which it bounds from below. Rows are taken in ascending order of what is
+A sheet bounds every objective of its rows from below; all but the arena are exact unless cycles depend on placement. Rows are taken in ascending order of what is
 asked, lowered and placed as a whole, until the bound of the next row is no better than the best whole price: then no row
-left can win. Every whole price is compared with its row: a difference would mean that parts do not add up, and takes the
-certificate away.
+left can win. Every whole price is compared with its row: one below its bound would take the certificate away.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 
 from dse.ir import Array
 from dse.lattice import Prices, Sheet
-from dse.pareto import DECIMALS, Point
+from dse.pareto import DECIMALS, OBJECTIVES, Point
 from dse.schedule import Schedule
 
 SAME = 1e-9  # relative: sums of the same floats in another order
@@ -111,9 +110,10 @@ class Exact:
         return self._seen[row]
 
     def _agrees(self, row: int, point: Point) -> bool:
-        cost = point.cost
-        same = abs(cost.cycles - self.cycles[row]) <= SAME * cost.cycles and cost.flash_bytes == self.flash[row]
-        return bool(same and cost.arena_bytes >= self.floor[row])
+        return all(
+            value >= self.bounds(name)[row] * (1 - SAME)
+            for name, value in zip(OBJECTIVES, point.values(tuple(OBJECTIVES)), strict=True)
+        )
 
     def fits(self, point: Point) -> bool:
         """True when no memory is overrun and the latency limit holds."""

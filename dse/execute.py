@@ -55,7 +55,8 @@ def build_firmware(folder: Path, target: Target, toolchain: str = "auto") -> str
     """Build the project under `folder/src` to `folder/firmware.elf`; returns the toolchain's description."""
     source = folder / "src"
     files = sorted(path for path in source.rglob("*") if path.suffix in (".c", ".S"))
-    include = [source, source / "kernels" / "include", source / "port", source / "port" / "cortex-m"]
+    ports = sorted(path for path in (source / "port").iterdir() if path.is_dir())
+    include = [source, source / "kernels" / "include", source / "port", *ports]
     script = source / "port" / target.port / "link.ld"
     return build(
         files,

@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-RUN_FOLDER: tuple[str, ...] = ("schedule.toml", "program.txt")  # what tells a run folder from a person's own files
-RUN_ENTRIES: tuple[str, ...] = (
-    *RUN_FOLDER,
+RUN_FOLDER = ("schedule.toml", "program.txt")  # what tells a run folder from a person's own files
+RUN_ENTRIES = (
+    "schedule.toml",
+    "program.txt",
     "src",
     "Makefile",
     "cost.json",
@@ -17,8 +18,8 @@ RUN_ENTRIES: tuple[str, ...] = (
     "samples.npz",
     "firmware.elf",
     "run.json",
+    "report.html",
 )
-RUN_ENTRIES += ("report.html",)
 
 
 def write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:

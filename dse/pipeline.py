@@ -78,6 +78,8 @@ def prepare(
     regions: Mapping[str, int] | None = None,
 ) -> Prepared:
     """Load, quantise every form, admit those within `max_sqnr_loss_db` of the unfused one; ValueError says why not."""
+    if not max_sqnr_loss_db >= 0:  # false for NaN too
+        raise ValueError(f"--max-sqnr-loss {max_sqnr_loss_db}: allowed is 0 dB or more")
     board = limit_regions(load_target(target), regions or {})
     loaded = load_model(model, scope, calib, labels, hyper)
     wanted = (form,) if form else forms(loaded.model)

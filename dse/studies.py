@@ -40,8 +40,9 @@ Row = dict[str, Any]
 
 
 def studies_root() -> Path:
-    """The folder of the studies in a checkout."""
-    return Path(__file__).resolve().parent.parent / "studies"
+    """The folder of the studies: of the checkout this package runs from, else of the one a person stands in."""
+    beside = Path(__file__).resolve().parent.parent / "studies"
+    return beside if beside.is_dir() else Path.cwd() / "studies"
 
 
 def describe_studies() -> list[tuple[str, str]]:
@@ -57,8 +58,8 @@ def run_study(name: str | None, out: Path | None, progress: Callable[..., None])
     """Run one study and write `<name>.csv` and `<name>.md`; ValueError for an unknown name."""
     path = studies_root() / f"{name}.toml"
     if not name or not path.is_file():
-        known = ", ".join(stem for stem, _ in describe_studies())
-        raise ValueError(f"study {name!r} is unknown; there are: {known or 'none (studies live in a checkout)'}")
+        known = ", ".join(stem for stem, _ in describe_studies()) or "none here (run inside a checkout)"
+        raise ValueError(f"study {name!r} is unknown; there are: {known}" if name else f"name a study: {known}")
     plan = _read(path)
     rows = _run(plan, progress)
     folder = out or studies_root() / "results"

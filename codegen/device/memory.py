@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MemoryMap:
-    """Regions as (name, base, size in bytes). The one called "flash" is read-only and executable, others are RAM."""
+    """Regions as (name, base, size in bytes). The one called "flash" is read-only and executable, others are RAM.
+
+    On RISC-V "l1" is the banked memory of a cluster and "l2" the slow one behind it.
+    """
 
     regions: tuple[tuple[str, int, int], ...]
 
@@ -48,3 +51,6 @@ MPS2_AN500 = MemoryMap(
         ),
     )
 )
+ESP32C3 = MemoryMap((("flash", 0x4200_0000, 4 << 20), ("sram1", 0x3FC8_0000, 384 << 10)))
+VIRT_RV32 = MemoryMap((("flash", 0x8000_0000, 4 << 20), ("sram1", 0x8040_0000, 2 << 20)))
+GAP9 = MemoryMap((("l1", 0x1000_0000, 128 << 10), ("l2", 0x1C00_0000, 1536 << 10)))

@@ -6,29 +6,33 @@ import shutil
 import subprocess
 from pathlib import Path
 
-_MACHINES = {"cortex-m4": "mps2-an386", "cortex-m7": "mps2-an500"}
+_MACHINES = {
+    "cortex-m4": ("qemu-system-arm", ["-M", "mps2-an386"]),
+    "cortex-m7": ("qemu-system-arm", ["-M", "mps2-an500"]),
+    "rv32imc": ("qemu-system-riscv32", ["-M", "virt", "-bios", "none"]),
+}
 
 
 class QemuError(Exception):
     """QEMU is missing, refused the firmware or did not end in time."""
 
 
-def find_qemu() -> str | None:
-    """The path of qemu-system-arm, None if it is not installed."""
-    return shutil.which("qemu-system-arm")
+def find_qemu(cpu: str = "cortex-m4") -> str | None:
+    """The path of the QEMU that has this processor, None if it is not installed."""
+    return shutil.which(_MACHINES[cpu][0])
 
 
 def run_qemu(elf: Path, timeout: float = 60.0, cpu: str = "cortex-m4") -> tuple[int, str]:
-    """(exit status, text) of a firmware built for mps2_an386 (M4) or mps2_an500 (M7) with TLF_SEMIHOSTING.
+    """(exit status, text) of a firmware built for mps2_an386 (M4), mps2_an500 (M7) or virt_rv32 with TLF_SEMIHOSTING.
 
     `timeout` in seconds.
     """
-    program = find_qemu()
-    if program is None:
-        raise QemuError("qemu-system-arm is not on PATH; install QEMU or use codegen.device.Device")
     if cpu not in _MACHINES:
         raise QemuError(f"cpu {cpu!r}: allowed are {', '.join(_MACHINES)}")
-    command = [program, "-M", _MACHINES[cpu], "-display", "none", "-serial", "none", "-monitor", "none"]
+    program = find_qemu(cpu)
+    if program is None:
+        raise QemuError(f"{_MACHINES[cpu][0]} is not on PATH; install QEMU or use codegen.device.Device")
+    command = [program, *_MACHINES[cpu][1], "-display", "none", "-serial", "none", "-monitor", "none"]
     command += ["-chardev", "stdio,id=text", "-semihosting-config", "enable=on,target=native,chardev=text"]
     try:
         done = subprocess.run(

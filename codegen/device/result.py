@@ -24,12 +24,28 @@ class StageCount:
 
 
 @dataclass(frozen=True)
+class CoreCount:
+    """One core of a cluster during a call, in cycles: asleep (barrier, no work), waiting for TCDM banks, for
+    instructions, for L2 or a second word; the rest it executed. `cycles` is the whole call, the same for every core.
+    """
+
+    cycles: int
+    instructions: int
+    asleep_cycles: int
+    bank_cycles: int
+    fetch_cycles: int
+    memory_cycles: int
+
+
+@dataclass(frozen=True)
 class CallResult:
     """One call: r0, totals, counts by stage (in the order asked), cycles by function, deepest stack use
     (down to the lowest byte written, rounded up to 8).
 
     Time before the first stage is in the totals only. `unaligned` counts unaligned loads and stores, each of which
-    costs hardware 1 or 2 cycles that are not in `cycles`; it is 0 unless the device is strict.
+    costs hardware 1 or 2 cycles that are not in `cycles`; it is 0 unless the device is strict. On a cluster `cycles`
+    are those of the called core, `instructions` and `functions` sum over all cores (time asleep belongs to no
+    function), `stack_bytes` is the deepest stack, and `cores` has one entry a core.
     """
 
     value: int
@@ -39,3 +55,4 @@ class CallResult:
     functions: dict[str, int]
     stack_bytes: int
     unaligned: int = 0
+    cores: tuple[CoreCount, ...] = ()

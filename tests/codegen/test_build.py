@@ -125,9 +125,10 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
 
 def test_boards_differ_in_their_memories_only() -> None:
     scripts = sorted((KERNELS / "port").glob("*/link.ld"))
-    assert len(scripts) >= 4
+    cortex_m = [path for path in scripts if not path.with_name("uses.toml").is_file()]
+    assert len(cortex_m) >= 4
     rest, arenas = set(), set()
-    for path in scripts:
+    for path in cortex_m:
         head, body = path.read_text().split("ENTRY(", 1)
         parts = body.split("\n    .tlf_arena_")
         names = [part.split(" ", 1)[0] for part in parts[1:]]
@@ -140,6 +141,11 @@ def test_boards_differ_in_their_memories_only() -> None:
         }
         rest.add((parts[0].rstrip(), tail))
     assert len(rest) == len(arenas) == 1
+    families: dict[str, set[str]] = {}
+    for path in set(scripts) - set(cortex_m):
+        family = path.with_name("uses.toml").read_text()
+        families.setdefault(family, set()).add(path.read_text().split("ENTRY(", 1)[1])
+    assert all(len(texts) == 1 for texts in families.values())
 
 
 def test_shared_library_is_cached_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

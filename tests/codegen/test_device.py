@@ -225,8 +225,8 @@ def test_instructions_equal_a_hook_on_every_instruction(
 ) -> None:
     counted = device.call(symbol, args).instructions
     seen = []
-    device._uc.hook_add(unicorn.UC_HOOK_CODE, lambda _uc, address, _size, _user: seen.append(address))
-    device._uc.ctl_flush_tb()
+    device._engine._uc.hook_add(unicorn.UC_HOOK_CODE, lambda _uc, address, _size, _user: seen.append(address))
+    device._engine._uc.ctl_flush_tb()
     again = device.call(symbol, args).instructions
     assert counted == again
     assert counted == len(seen) + skipped  # Unicorn does not report an instruction whose IT condition fails

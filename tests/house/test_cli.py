@@ -39,6 +39,8 @@ def folder(tmp_path):
     (tmp_path / "cut.onnx").write_bytes((DIGITS / "digits.onnx").read_bytes()[:5000])
     np.savez(tmp_path / "name.npz", y=np.zeros((4, 8, 8), np.float32))
     np.savez(tmp_path / "shape.npz", x=np.zeros((4, 8, 9), np.float32))
+    np.savez(tmp_path / "nan.npz", x=np.full((4, 8, 8), np.nan, np.float32))
+    (tmp_path / "folder.onnx").mkdir()
     (tmp_path / "file").write_text("a file where a folder should be")
     return tmp_path
 
@@ -63,6 +65,16 @@ def folder(tmp_path):
         (["digits", "--objective", "speed"], ["'speed' is unknown", "latency"]),
         (["digits", "--wait-states", "9"], ["--wait-states 9", "0..4"]),
         (["digits", "--schedule", "missing.toml"], ["missing.toml"]),
+        (["digits", "--ram", "²"], ["'²' is not a size"]),
+        (["digits", "--ram", "0"], ["'0' is not a size"]),
+        (["digits", "--trials", "0"], ["--trials", "0 is not in the range"]),
+        (["digits", "--seed", "-1"], ["--seed", "-1 is not in the range"]),
+        (["digits", "--max-sqnr-loss", "nan"], ["--max-sqnr-loss nan", "0 dB or more"]),
+        (["digits", "--max-sqnr-loss", "-1"], ["--max-sqnr-loss -1", "0 dB or more"]),
+        (["folder.onnx"], ["folder.onnx", "is a folder"]),
+        ([str(DIGITS / "digits.onnx"), "--calib", "folder.onnx"], ["folder.onnx", "is a folder"]),
+        ([str(DIGITS / "digits.onnx"), "--calib", "nan.npz"], ["nan.npz", "NaN", "remove those samples"]),
+        (["digits", "--out", "file"], ["file", "--out"]),
         (["--s", "81", "--e", "32"], ["p, h missing"]),
         (["--s", "0", "--e", "32", "--p", "32", "--h", "8"], ["s = 0", "1..4096"]),
     ],
