@@ -11,27 +11,44 @@ from cost_models.model import call_cycles, stage_cycles
 from dse.alloc import fullest_bytes, live_spans
 from dse.cost import PartCost
 from dse.kernel import Kernel
-from dse.program import Program, loops
+from dse.program import Pointer, Program, loops
+from dse.schedule import FAMILIES, family_of
 
 
 def price_part(
     program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, wait_states: int = 0
 ) -> PartCost:
     """The price of a part that `lower_part` made; its buffers need no place."""
-    cycles = 0.0
+    cycles, scratch = dict.fromkeys(("", *FAMILIES), 0.0), {}
+    used: dict[str, set[str]] = {family: set() for family in FAMILIES}
     for stage in program.stages:
         calls, iterations = count_calls(stage)
         flash = moved_bytes(program, calls)["flash", "read"] if wait_states else 0
-        cycles += stage_cycles(calls, iterations, flash, kernels, calibration, wait_states)
-    every = tuple(program.calls())
+        cycles[""] += stage_cycles((), iterations, flash, kernels, calibration, wait_states)
+        for item in calls:
+            family = family_of(item.call.op)
+            cycles[family] += item.times * call_cycles(item, kernels, calibration)
+            used[family].add(item.call.kernel)
+            pointer = dict(item.call.arguments).get("scratch")
+            if isinstance(pointer, Pointer):
+                scratch[pointer.base] = family
     return PartCost(
         cycles=cycles,
-        floor_bytes=fullest_bytes(program.buffers, live_spans(program.stages, program.input.base, program.output.base)),
+        floor_bytes=_floors(program, scratch),
+        kernels={family: frozenset(names) for family, names in used.items()},
         weight_bytes=program.weight_bytes(),
-        kernels=frozenset(call.kernel for call in every),
-        calls=len(every),
+        calls=sum(1 for _ in program.calls()),
         loops=sum(1 for stage in program.stages for _ in loops(stage.body)),
     )
+
+
+def _floors(program: Program, scratch: Mapping[str, str]) -> dict[str, int]:
+    """Family -> most bytes alive at any call, scratch of other families left out. `scratch`: buffer -> family."""
+    spans = live_spans(program.stages, program.input.base, program.output.base)
+    floors = {}
+    for family in {"", *scratch.values()}:
+        floors[family] = fullest_bytes([b for b in program.buffers if scratch.get(b.name, family) == family], spans)
+    return {family: floors.get(family, floors[""]) for family in FAMILIES}
 
 
 def price_ops(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dse import pipeline
-from dse.lattice import Sums, part_costs, structures
+from dse.lattice import Sums, build_sheet, part_costs, structures
 from dse.pipeline import Prepared
 
 FOUR_LAYERS = {"s": 81, "e": 32, "p": 32, "h": 8, "f": 128, "layers": 4}
@@ -97,18 +97,18 @@ def _inner() -> list[Speed]:
     """Attention x feed-forward combinations of one structure from the prices of its parts."""
     house = pipeline.prepare("eegformer", "stm32l476", scope="block")
     prices, space = pipeline.prices_of(house), house.space
-    structure = structures(space)[0]
-    base = space.plain() | structure
-    attentions = tuple(a for a in space.settings("attention") if space.decode(base | a))
-    feed_forwards = space.settings("feed_forward")
-    form = str(structure["form"])
-    costs = [(p, n, part_costs(space, base, p, attentions, feed_forwards, prices)) for p, n in prices.parts(form)]
+    sheet = build_sheet(space, structures(space)[0], prices)
+    form, (attentions, feed_forwards, kernels) = str(sheet.structure["form"]), sheet.settings
+    base = space.plain() | {"form": form} | kernels[0]
+    costs = [(n, [part_costs(space, base, p, attentions, feed_forwards, prices)]) for p, n in prices.parts(form)]
 
     def combine(rounds: int) -> None:
         for _ in range(rounds):
-            sums = Sums((len(attentions), len(feed_forwards)))
-            for part, times, rows in costs:
-                sums.add(part, times, rows)
+            sums = Sums(
+                (len(attentions), len(feed_forwards)), tuple(kernels[0]), np.zeros((1, len(kernels[0])), np.intp)
+            )
+            for times, rows in costs:
+                sums.add(times, rows)
             sums.flash_bytes(form, prices)
 
     rounds = 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -66,12 +67,15 @@ class Cost:
 
 @dataclass(frozen=True)
 class PartCost:
-    """The price of one part of a network: cycles, most bytes alive at a call, bytes of constants, and what its code is
-    made of: kernels called, calls, and loops around them."""
+    """The price of one part of a network, by kernel family where a variant of it decides.
 
-    cycles: float
-    floor_bytes: int
+    cycles: family -> cycles of its calls, "" -> those of loops and stages. floor_bytes: family -> most bytes alive at a call,
+    of scratch only the family's own. kernels: family -> those called. Then bytes of constants, calls, loops around them.
+    """
+
+    cycles: Mapping[str, float]
+    floor_bytes: Mapping[str, int]
+    kernels: Mapping[str, frozenset[str]]
     weight_bytes: int
-    kernels: frozenset[str]
     calls: int
     loops: int

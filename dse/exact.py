@@ -68,6 +68,8 @@ class Exact:
         self.energy = np.concatenate([s.energy_joules for s in self.sheets])
         self.floor = np.concatenate([s.floor_bytes for s in self.sheets]).astype(np.float64)
         self.flash = np.concatenate([s.flash_bytes for s in self.sheets]).astype(np.float64)
+        rows = {"latency": self.cycles, "memory": self.floor, "energy": self.energy, "flash": self.flash}
+        self._bounds: dict[str, Array] = {name: np.round(values, DECIMALS[name]) for name, values in rows.items()}
         self._starts = np.cumsum([0, *(s.rows for s in self.sheets)])
         self._seen: dict[int, tuple[Point, ...]] = {}
 
@@ -80,9 +82,7 @@ class Exact:
 
     def bounds(self, objective: str) -> Array:
         """float64: the objective of every row, exact or (memory) from below."""
-        rows = {"latency": self.cycles, "memory": self.floor, "energy": self.energy, "flash": self.flash}
-        found: Array = np.round(rows[objective], DECIMALS[objective])
-        return found
+        return self._bounds[objective]
 
     def possible(self) -> Array:
         """Rows that may fit the limits."""

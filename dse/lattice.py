@@ -2,13 +2,14 @@
 
 A network falls into parts that share one tensor with their neighbours (dse/blocks.py). Cycles and code add up over parts;
 the fullest moment is the fullest of any part. Parts with an attention depend on the attention's knobs, parts with a
-feed-forward pair on its rows, all of them on the common knobs (kernels, operand layouts): a few thousand prices of parts
+feed-forward pair on its rows, all of them on the common knobs and the kernels: a few thousand prices of parts
 span millions of schedules. Cycles, energy and flash of a row are exact; `floor_bytes` bounds the arena from below under any
-placement. A `Sheet` holds the rows of one structure: one form and one setting of the common knobs.
+placement. A `Sheet` holds the rows of one structure: one form, one setting of the common knobs, one layout of the kernels.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -45,27 +46,38 @@ class Prices(Protocol):
 
 
 def structures(space: Space) -> tuple[Setting, ...]:
-    """Every form with every setting of the common knobs that means something with some attention setting."""
+    """Every form with every setting of the common knobs and every layout of the kernels that means something together."""
+    found: dict[str, Setting] = {}
     attentions = space.settings("attention")
-    return tuple(
-        structure
-        for form in space.settings("form")
-        for common in space.settings("common")
-        if any(space.decode(space.plain() | (structure := form | common) | a) for a in attentions)
-    )
+    for form, common, kernels in itertools.product(*(space.settings(a) for a in ("form", "common", "kernels"))):
+        point = space.plain() | form | common | kernels
+        structure = structure_of(space, point)
+        if repr(structure) not in found and any(space.decode(point | a) for a in attentions):
+            found[repr(structure)] = structure
+    return tuple(found.values())
+
+
+def structure_of(space: Space, point: Setting) -> Setting:
+    """The structure a point belongs to."""
+    names = [*space.settings("form")[0], *space.settings("common")[0]]
+    return {name: point[name] for name in names} | {"layouts": space.layouts(point)}
+
+
+def choices(every: Sequence[Setting]) -> dict[str, tuple[Choice, ...]]:
+    """What each name of these structures may be."""
+    return {name: tuple(dict.fromkeys(structure[name] for structure in every)) for name in every[0]}
 
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """All schedules of one structure but for what only the whole feels; rows = attentions x feed-forwards, C order.
+    """All schedules of one structure but for what only the whole feels; rows = attentions x feed-forwards x kernels.
 
     cycles, energy_joules: float64; floor_bytes, flash_bytes: int64; all flat.
     """
 
     space: Space
     structure: Setting
-    attentions: tuple[Setting, ...]
-    feed_forwards: tuple[Setting, ...]
+    settings: tuple[tuple[Setting, ...], ...]
     cycles: Array
     energy_joules: Array
     floor_bytes: Array
@@ -78,8 +90,9 @@ class Sheet:
 
     def schedules(self, row: int) -> Iterator[Schedule]:
         """The schedules of a row: one for each setting of the knobs only the whole feels."""
-        a, f = divmod(row, len(self.feed_forwards))
-        point = self.space.plain() | self.structure | self.attentions[a] | self.feed_forwards[f]
+        point = self.space.plain() | {n: v for n, v in self.structure.items() if n != "layouts"}
+        for options, index in zip(self.settings, np.unravel_index(row, [len(s) for s in self.settings]), strict=True):
+            point |= options[index]
         for whole in self.space.settings("whole"):
             schedule = self.space.decode(point | whole)
             if schedule is not None:
@@ -88,27 +101,44 @@ class Sheet:
 
 def build_sheet(space: Space, structure: Setting, prices: Prices) -> Sheet:
     """Every part priced under every setting it feels, and the sums over parts."""
-    base = space.plain() | structure
+    form = str(structure["form"])
+    base = space.plain() | {n: v for n, v in structure.items() if n != "layouts"}
+    kernels = tuple(k for k in space.settings("kernels") if space.layouts(base | k) == structure["layouts"])
+    base |= kernels[0]
     legal: dict[Schedule, Setting] = {}
     for a in space.settings("attention"):
         schedule = space.decode(base | a)
         if schedule is not None:
             legal.setdefault(schedule, a)
     attentions, feed_forwards = tuple(legal.values()), space.settings("feed_forward")
-    total = Sums((len(attentions), len(feed_forwards)))
-    for part, times in prices.parts(str(structure["form"])):
-        total.add(part, times, part_costs(space, base, part, attentions, feed_forwards, prices))
+    turns, picks = _turns(kernels)
+    total = Sums((len(attentions), len(feed_forwards)), tuple(kernels[0]), picks)
+    for part, times in prices.parts(form):
+        costs = [part_costs(space, base | turn, part, attentions, feed_forwards, prices) for turn in turns]
+        total.add(times, costs)
     cycles = total.cycles.reshape(-1)
     return Sheet(
         space=space,
         structure=structure,
-        attentions=attentions,
-        feed_forwards=feed_forwards,
+        settings=(attentions, feed_forwards, kernels),
         cycles=cycles,
         energy_joules=prices.energy_joules(cycles),
         floor_bytes=total.floor_bytes.reshape(-1),
-        flash_bytes=total.flash_bytes(str(structure["form"]), prices).reshape(-1),
+        flash_bytes=total.flash_bytes(form, prices).reshape(-1),
     )
+
+
+def _turns(kernels: Sequence[Setting]) -> tuple[list[Setting], Array]:
+    """(settings in which every variant of every family has its turn, (kernels, families) which turn shows the variant).
+
+    A variant changes the calls of its own family and nothing else, so as many turns as the largest family has variants
+    price every combination.
+    """
+    variants = {family: list(dict.fromkeys(k[family] for k in kernels)) for family in kernels[0]}
+    most = max(len(found) for found in variants.values())
+    turns = [{family: found[min(i, len(found) - 1)] for family, found in variants.items()} for i in range(most)]
+    picks = np.array([[variants[family].index(k[family]) for family in variants] for k in kernels], np.intp)
+    return turns, picks
 
 
 def part_costs(
@@ -129,32 +159,46 @@ def part_costs(
 
 
 class Sums:
-    """Running totals over parts, each (attentions, feed-forwards)."""
+    """Running totals over parts, each (attentions, feed-forwards, kernels).
 
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self.cycles = np.zeros(shape)
-        self.floor_bytes, self.weight_bytes, self.calls, self.loops, self.kernels = np.zeros((5, *shape), np.int64)
+    families, picks: (kernels, families) the turn of `add`'s costs that shows the variant of each kernels setting.
+    """
+
+    def __init__(self, shape: tuple[int, int], families: Sequence[str], picks: Array) -> None:
+        self.families, self.picks = families, picks
+        shape3 = (*shape, len(picks))
+        self.cycles = np.zeros(shape3)
+        self.floor_bytes, self.kernels = np.zeros((2, *shape3), np.int64)
+        self.weight_bytes, self.calls, self.loops = np.zeros((3, *shape, 1), np.int64)
         self._bits: dict[str, int] = {}
 
-    def add(self, part: Part, times: int, costs: Sequence[Sequence[PartCost]]) -> None:
-        """Add a part that occurs that often."""
-        self.cycles += times * np.array([[c.cycles for c in row] for row in costs])
-        np.maximum(self.floor_bytes, np.array([[c.floor_bytes for c in row] for row in costs]), out=self.floor_bytes)
-        self.weight_bytes += times * np.array([[c.weight_bytes for c in row] for row in costs])
-        self.calls += times * np.array([[c.calls for c in row] for row in costs])
-        self.loops += times * np.array([[c.loops for c in row] for row in costs])
-        self.kernels |= np.array([[self._mask(c.kernels) for c in row] for row in costs])
+    def add(self, times: int, turns: Sequence[Sequence[Sequence[PartCost]]]) -> None:
+        """Add a part that occurs that often: its costs in every turn."""
+        first = turns[0]
+        self.cycles += times * np.array([[c.cycles[""] for c in row] for row in first])[:, :, None]
+        self.weight_bytes += times * np.array([[c.weight_bytes for c in row] for row in first])[:, :, None]
+        self.calls += times * np.array([[c.calls for c in row] for row in first])[:, :, None]
+        self.loops += times * np.array([[c.loops for c in row] for row in first])[:, :, None]
+        for number, family in enumerate(self.families):
+            picked = self.picks[:, number]
+            cycles = np.array([[[c.cycles[family] for c in row] for row in rows] for rows in turns])
+            floors = np.array([[[c.floor_bytes[family] for c in row] for row in rows] for rows in turns])
+            masks = np.array([[[self._mask(c.kernels[family]) for c in row] for row in rows] for rows in turns])
+            self.cycles += times * np.moveaxis(cycles[picked], 0, 2)
+            np.maximum(self.floor_bytes, np.moveaxis(floors[picked], 0, 2), out=self.floor_bytes)
+            self.kernels |= np.moveaxis(masks[picked], 0, 2)
 
     def _mask(self, kernels: frozenset[str]) -> int:
         return sum(1 << self._bits.setdefault(name, len(self._bits)) for name in kernels)
 
     def flash_bytes(self, form: str, prices: Prices) -> Array:
         """Weights and code; each distinct set of kernels, calls and loops is asked for once."""
-        columns = np.stack([self.kernels.reshape(-1), self.calls.reshape(-1), self.loops.reshape(-1)], axis=1)
-        distinct, where = np.unique(columns, axis=0, return_inverse=True)
+        shape = self.kernels.shape
+        every = [np.broadcast_to(values, shape).reshape(-1) for values in (self.kernels, self.calls, self.loops)]
+        distinct, where = np.unique(np.stack(every, axis=1), axis=0, return_inverse=True)
         code = [
             prices.code_bytes(form, frozenset(n for n, bit in self._bits.items() if mask >> bit & 1), calls, loops)
             for mask, calls, loops in distinct.tolist()
         ]
-        found: Array = self.weight_bytes + np.array(code, np.int64)[where.reshape(-1)].reshape(self.calls.shape)
+        found: Array = self.weight_bytes + np.array(code, np.int64)[where.reshape(-1)].reshape(shape)
         return found

@@ -12,6 +12,12 @@ FAMILIES = ("linear", "probs", "attend", "vector")  # kernels chosen together; v
 PANELS = ("map", "query", "context", "input")
 
 
+def family_of(op: str) -> str:
+    """The family of a kernel op: `linear` of linear_rows, `vector` of everything that is no product."""
+    first = op.partition("_")[0]
+    return first if first in FAMILIES else "vector"
+
+
 @dataclass(frozen=True)
 class Attention:
     """How one attention block runs.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from dse.cost import Cost
 from dse.exact import Certificate, Exact, Limits
 from dse.knobs import Choice
-from dse.lattice import Prices, Setting, Sheet, build_sheet, structures
+from dse.lattice import Prices, Setting, Sheet, build_sheet, choices, structure_of, structures
 from dse.pareto import Point, front
 from dse.schedule import Schedule
 from dse.space import Space
@@ -115,14 +115,13 @@ def _explore(
 ) -> list[Sheet]:
     """The sheets of the structures that Optuna (NSGA-II over form and common knobs) finds worth a trial."""
     known = {tuple(structure.items()): structure for structure in structures(space)}
+    options = choices(list(known.values()))
     sheets: dict[tuple[tuple[str, Choice], ...], Sheet] = {}
     best = float("inf")
 
     def objective(trial: optuna.Trial) -> Sequence[float]:
         nonlocal best
-        options = dict(space.choices)
-        names = next(iter(known.values()))
-        key = tuple((n, cast("Choice", trial.suggest_categorical(n, options[n]))) for n in names)
+        key = tuple((n, cast("Choice", trial.suggest_categorical(n, values))) for n, values in options.items())
         if key not in known:
             trial.set_constraint("legal", ILLEGAL)
             return [1e18] * len(objectives)
@@ -139,7 +138,7 @@ def _explore(
 
     study = _study(len(objectives), seed)
     for point in space.baselines():
-        study.enqueue_trial({name: point[name] for name in next(iter(known.values()))})
+        study.enqueue_trial(structure_of(space, point))
     study.optimize(objective, n_trials=trials)
     return list(sheets.values())
 

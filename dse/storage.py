@@ -23,7 +23,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from dse.exact import Certificate, Exact, Limits
 from dse.knobs import Choice
-from dse.lattice import Prices, Setting, build_sheet, structures
+from dse.lattice import Prices, Setting, build_sheet, choices, structures
 from dse.pareto import Point, front
 from dse.schedule import Schedule, parse_schedule
 from dse.search import Found, Progress, baseline
@@ -83,7 +83,7 @@ def work(
     every = {_key(structure): structure for structure in structures(task.space)}
     order = list(every)
     random.Random(seed).shuffle(order)
-    options = dict(task.space.choices)
+    options = choices(list(every.values()))
     while pending := [key for key in order if key not in (done := _done(study))]:
         study.add_trial(_solve(task, prices, every[pending[0]], options))
         if progress is not None:

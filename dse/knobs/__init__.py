@@ -4,7 +4,8 @@ A knob is a module with `NAME` (the parameter name of the search) `AXIS` and `ch
 kernel.py lists one knob a kernel family.
 
 The axis says which parts of a network feel the knob: those with an `attention`, those with a `feed_forward` pair, all of
-them (`common`), none but the whole (`whole`: placement), or the model itself (`form`).
+them (`common`; `kernels`, where another of the same layout changes its own calls only), none but the whole (`whole`:
+placement), or the model itself (`form`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,6 @@ class Knob:
 
 KNOBS: tuple[Knob, ...] = (
     Knob(form.NAME, form.AXIS, form.choices),
-    *(Knob(name, "common", choices) for name, choices in kernel.FAMILY_CHOICES),
+    *(Knob(name, "kernels", choices) for name, choices in kernel.FAMILY_CHOICES),
     *(Knob(m.NAME, m.AXIS, m.choices) for m in (nest, heads, rows, panels, feed_forward, residual, place, code)),
 )

@@ -4,38 +4,66 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import networks
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cost_models.calibration import load_calibration
 from cost_models.model import Budget, evaluate
 from dse import pipeline
 from dse.blocks import parts
+from dse.kernel import parse_expression
 from dse.lattice import build_sheet, structures
 from dse.lower import lower
 from dse.pareto import OBJECTIVES, Point, front
 from dse.prices import HousePrices
+from dse.space import build_space
 
 CALIBRATION = load_calibration("stm32l476")
 SMALL = {"s": 6, "e": 8, "p": 6, "h": 2, "f": 12}
 BUILT_IN = ["eegformer", "ecgformer", "tr_hgr", "tr_hgr_e64", "coins2021"]
 
 
-def _prices(models, wait_states):
-    def whole(schedule):
-        program = lower(models[schedule.form], schedule, networks.TARGET, networks.KERNELS)
-        return evaluate(program, networks.TARGET, CALIBRATION, networks.KERNELS, wait_states=wait_states)
+def _many_kernels():
+    """(kernels, calibration) with three variants a family that differ in layout, scratch and price: one is missing where
+    another must stand in, one reads panels. Only priced, never built."""
+    kernels, fits = dict(networks.KERNELS), dict(CALIBRATION.kernels)
+    for kernel in networks.KERNELS.values():
+        fit, product = CALIBRATION.kernels[kernel.name], kernel.layout != ""
+        for number, variant in enumerate(("twin", "wide", "wider")):
+            if (kernel.op, variant) == ("linear_add", "twin"):
+                continue
+            quads = product and variant != "twin"
+            kinds = {kernel.op, kernel.op.replace("rows", "panels")} if quads else {kernel.op}
+            for op in kinds if not kernel.op.startswith("linear") else {kernel.op}:
+                name = f"{op}_{variant}"
+                scratch = parse_expression(f"{8 * number + 4}*k" if product and op != "pack_keys" else "0")
+                layout = "quads" if quads else kernel.layout
+                kernels[name] = replace(kernel, name=name, op=op, scratch=scratch, layout=layout)
+                factor = 0.5 + 0.2 * ((len(op) * (number + 3)) % 5)
+                cycles = {term: factor * value for term, value in fit.cycles.items()}
+                fits[name] = replace(fit, cycles=cycles, functions={name: 100 + 10 * number, "shared": 40})
+    return kernels, replace(CALIBRATION, kernels=fits)
 
-    return HousePrices(models, networks.TARGET, networks.KERNELS, CALIBRATION, wait_states, whole)
+
+def _prices(models, wait_states, kernels=networks.KERNELS, calibration=CALIBRATION):
+    def whole(schedule):
+        program = lower(models[schedule.form], schedule, networks.TARGET, kernels)
+        return evaluate(program, networks.TARGET, calibration, kernels, wait_states=wait_states)
+
+    return HousePrices(models, networks.TARGET, kernels, calibration, wait_states, whole)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(networks.hypers(), networks.scopes, networks.seeds)
-def test_the_sums_over_parts_are_the_price_of_the_whole(hyper, scope, seed):
+@given(networks.hypers(), networks.scopes, networks.seeds, st.booleans())
+def test_the_sums_over_parts_are_the_price_of_the_whole(hyper, scope, seed, many):
     models, _ = networks.quantised(hyper, scope)
-    rng, space, prices = random.Random(seed), networks.space_of(models), _prices(models, seed % 3)
+    kernels, calibration = _many_kernels() if many else (networks.KERNELS, CALIBRATION)
+    rng, space = random.Random(seed), build_space(models, networks.TARGET, kernels)
+    prices = _prices(models, seed % 3, kernels, calibration)
     sheet = build_sheet(space, rng.choice(structures(space)), prices)
     for row in rng.sample(range(sheet.rows), min(4, sheet.rows)):
         for schedule in sheet.schedules(row):
@@ -43,7 +71,7 @@ def test_the_sums_over_parts_are_the_price_of_the_whole(hyper, scope, seed):
             assert cost.cycles == pytest.approx(sheet.cycles[row], rel=1e-12)
             assert cost.energy_joules == pytest.approx(sheet.energy_joules[row], rel=1e-12)
             assert cost.flash_bytes == sheet.flash_bytes[row]
-            assert cost.arena_bytes >= sheet.floor_bytes[row] == max(stage.peak_bytes for stage in cost.stages)
+            assert cost.arena_bytes >= max(stage.peak_bytes for stage in cost.stages) >= sheet.floor_bytes[row]
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
