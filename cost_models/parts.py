@@ -19,24 +19,31 @@ def price_part(
     program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, wait_states: int = 0
 ) -> PartCost:
     """The price of a part that `lower_part` made; its buffers need no place."""
-    cycles, scratch = dict.fromkeys(("", *FAMILIES), 0.0), {}
+    cycles = dict.fromkeys(("", *FAMILIES), 0.0)
+    scratch: dict[str, str] = {}
+    readers: dict[str, str] = {}  # constant -> the family that reads it
     used: dict[str, set[str]] = {family: set() for family in FAMILIES}
+    constants = {constant.name: constant.size_bytes for constant in program.constants}
     for stage in program.stages:
         calls, iterations = count_calls(stage)
-        flash = moved_bytes(program, calls)["flash", "read"] if wait_states else 0
-        cycles[""] += stage_cycles((), iterations, flash, kernels, calibration, wait_states)
+        cycles[""] += stage_cycles((), iterations, 0, kernels, calibration, wait_states)
         for item in calls:
             family = family_of(item.call.op)
+            flash = moved_bytes(program, (item,))["flash", "read"] if wait_states else 0
             cycles[family] += item.times * call_cycles(item, kernels, calibration)
+            cycles[family] += wait_states * calibration.flash_cycles_per_byte * flash
             used[family].add(item.call.kernel)
-            pointer = dict(item.call.arguments).get("scratch")
-            if isinstance(pointer, Pointer):
-                scratch[pointer.base] = family
+            for field, value in item.call.arguments:
+                if isinstance(value, Pointer):
+                    (readers if value.base in constants else scratch if field == "scratch" else {})[value.base] = family
+    weights = dict.fromkeys(FAMILIES, 0)
+    for name, size in constants.items():  # what nobody reads came with the weights of a linear op
+        weights[readers.get(name, "linear")] += size
     return PartCost(
         cycles=cycles,
         floor_bytes=_floors(program, scratch),
         kernels={family: frozenset(names) for family, names in used.items()},
-        weight_bytes=program.weight_bytes(),
+        weight_bytes=weights,
         calls=sum(1 for _ in program.calls()),
         loops=sum(1 for stage in program.stages for _ in loops(stage.body)),
     )

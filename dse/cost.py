@@ -69,13 +69,14 @@ class Cost:
 class PartCost:
     """The price of one part of a network, by kernel family where a variant of it decides.
 
-    cycles: family -> cycles of its calls, "" -> those of loops and stages. floor_bytes: family -> most bytes alive at a call,
-    of scratch only the family's own. kernels: family -> those called. Then bytes of constants, calls, loops around them.
+    cycles: family -> cycles of its calls, "" -> those of loops and stages. floor_bytes: family -> most bytes alive at a
+    call, of scratch only the family's own. kernels: family -> those called. weight_bytes: family -> constants it reads.
+    Then calls, and loops around them.
     """
 
     cycles: Mapping[str, float]
     floor_bytes: Mapping[str, int]
     kernels: Mapping[str, frozenset[str]]
-    weight_bytes: int
+    weight_bytes: Mapping[str, int]
     calls: int
     loops: int

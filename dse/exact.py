@@ -1,8 +1,9 @@
 """Sheets of a space -> the best schedule and the front, with a certificate: nothing left unseen can be better.
 
-A sheet bounds every objective of its rows from below; all but the arena are exact unless cycles depend on placement. Rows are taken in ascending order of what is
-asked, lowered and placed as a whole, until the bound of the next row is no better than the best whole price: then no row
-left can win. Every whole price is compared with its row: one below its bound would take the certificate away.
+A sheet bounds every objective of its rows from below; all but the arena are exact unless cycles depend on placement. Rows
+are taken in ascending order of what is asked, lowered and placed as a whole, until the bound of the next row is no better
+than the best whole price: then no row left can win. Every whole price is compared with its row: one below its bound takes
+the certificate away.
 """
 
 from __future__ import annotations

@@ -48,12 +48,15 @@ class Prices(Protocol):
 def structures(space: Space) -> tuple[Setting, ...]:
     """Every form with every setting of the common knobs and every layout of the kernels that means something together."""
     found: dict[str, Setting] = {}
-    attentions = space.settings("attention")
+    seen = set[str]()
+    ends = dict(space.choices)["rows"]  # no structure is legal only for row steps in between
+    attentions = [a for a in space.settings("attention") if a["rows"] in (ends[0], ends[-1])]
     for form, common, kernels in itertools.product(*(space.settings(a) for a in ("form", "common", "kernels"))):
         point = space.plain() | form | common | kernels
         structure = structure_of(space, point)
-        if repr(structure) not in found and any(space.decode(point | a) for a in attentions):
+        if repr(structure) not in seen and any(space.decode(point | a) for a in attentions):
             found[repr(structure)] = structure
+        seen.add(repr(structure))
     return tuple(found.values())
 
 
@@ -168,15 +171,14 @@ class Sums:
         self.families, self.picks = families, picks
         shape3 = (*shape, len(picks))
         self.cycles = np.zeros(shape3)
-        self.floor_bytes, self.kernels = np.zeros((2, *shape3), np.int64)
-        self.weight_bytes, self.calls, self.loops = np.zeros((3, *shape, 1), np.int64)
+        self.floor_bytes, self.weight_bytes, self.kernels = np.zeros((3, *shape3), np.int64)
+        self.calls, self.loops = np.zeros((2, *shape, 1), np.int64)
         self._bits: dict[str, int] = {}
 
     def add(self, times: int, turns: Sequence[Sequence[Sequence[PartCost]]]) -> None:
         """Add a part that occurs that often: its costs in every turn."""
         first = turns[0]
         self.cycles += times * np.array([[c.cycles[""] for c in row] for row in first])[:, :, None]
-        self.weight_bytes += times * np.array([[c.weight_bytes for c in row] for row in first])[:, :, None]
         self.calls += times * np.array([[c.calls for c in row] for row in first])[:, :, None]
         self.loops += times * np.array([[c.loops for c in row] for row in first])[:, :, None]
         for number, family in enumerate(self.families):
@@ -184,7 +186,9 @@ class Sums:
             cycles = np.array([[[c.cycles[family] for c in row] for row in rows] for rows in turns])
             floors = np.array([[[c.floor_bytes[family] for c in row] for row in rows] for rows in turns])
             masks = np.array([[[self._mask(c.kernels[family]) for c in row] for row in rows] for rows in turns])
+            weights = np.array([[[c.weight_bytes[family] for c in row] for row in rows] for rows in turns])
             self.cycles += times * np.moveaxis(cycles[picked], 0, 2)
+            self.weight_bytes += times * np.moveaxis(weights[picked], 0, 2)
             np.maximum(self.floor_bytes, np.moveaxis(floors[picked], 0, 2), out=self.floor_bytes)
             self.kernels |= np.moveaxis(masks[picked], 0, 2)
 
