@@ -86,14 +86,15 @@ def test_sheets_hold_every_schedule_once(hyper, scope):
     assert set(held) == set(space.schedules())
 
 
-def test_parts_cover_the_network_and_identical_blocks_are_one():
+def test_parts_cover_the_network():
+    # Blocks whose kernels look at the weights (bound, high) are priced one by one: see blocks.likeness.
     house = pipeline.prepare(None, "stm32l476", scope="encoder", hyper={**SMALL, "layers": 4})
     model = house.models["none"]
     assert [op for part in parts(model) for op in part.ops] == list(model.ops)
     assert all(a.output == b.input for a, b in itertools.pairwise(parts(model)))
     found = pipeline.prices_of(house).parts("none")
     assert sum(times for _, times in found) == len(parts(model))
-    assert [times for part, times in found if part.attention] == [4]
+    assert sum(times for part, times in found if part.attention) == 4
 
 
 @pytest.fixture(scope="module", params=["mhsa", "block"])
