@@ -52,6 +52,8 @@
         .set    ENTRY14, F_E14
         .set    ENTRY22, F_E22
         .set    ENTRY12, F_E12
+        .set    TLF_LIMIT, F_LIMIT
+        .set    TLF_NP8, F_NP8
 
         UNPACK  attend_unpack_smlad2x4, u, ldrb
 
@@ -137,6 +139,13 @@
 5:      str     r0, [sp, #F_SUM]
         str     r3, [sp, #F_F]
         str     r5, [sp, #F_F + 4]
+        ldr     r2, [sp, #F_N]
+        ldr     r0, [sp, #F_Y0]
+        ldr     r1, [sp, #F_W]
+        cmp     r2, #3
+        str     r0, [sp, #F_Y]
+        it      lt
+        ldrlt   pc, [sp, #F_LR]
         ldr     r2, [sp, #F_T]
         ldr     r1, [sp, #F_SHIFT]
         cbz     r2, 6f
@@ -154,10 +163,8 @@
 6:      movs    r3, #0
 7:      str     r3, [sp, #F_FH]
         str     r4, [sp, #F_FH + 4]
-        ldr     r0, [sp, #F_Y0]
         ldr     r1, [sp, #F_WEND0]
         ldr     r2, [sp, #F_N]
-        str     r0, [sp, #F_Y]
         str     r1, [sp, #F_WEND]
         movs    r0, #0
         str     r0, [sp, #F_HOME]
@@ -290,7 +297,11 @@
         ldr     r0, [sp, #F_A]
         ldr.w   r8, [sp, #F_HALF]
         ldr.w   r9, [sp, #F_HALF + 4]
-        TLF_DEPTH \fn, \rows, 2, 3, ENTRY\rows\()2, r0, F_LIMIT
+    .if \rows == 2
+        TLF_DEPTH_NARROW \fn, 3, r0
+    .else
+        TLF_DEPTH \fn, 1, 2, 3, F_E12, r0, F_LIMIT
+    .endif
         ATTEND_SHIFT \rows, 2
         ldr     r0, [sp, #F_Y]
         ldr     r2, [sp, #F_F]
@@ -461,7 +472,7 @@
         bl      attend_begin_smlad2x4
         TLF_DEPTH_ENTRY \fn, 2, 4, F_E24
         TLF_DEPTH_ENTRY \fn, 1, 4, F_E14
-        TLF_DEPTH_ENTRY \fn, 2, 2, F_E22
+        TLF_NARROW_ENTRY \fn
         TLF_DEPTH_ENTRY \fn, 1, 2, F_E12
         ldr     r0, [sp, #F_M]
         cmp     r0, #2

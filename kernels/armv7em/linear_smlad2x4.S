@@ -47,7 +47,9 @@
 #define F_RTMP   228
 #define F_LR     236
 #define F_FIRST  240    /* residual: stride of r at home */
-#define F_SIZE   244    /* with nine saved registers a multiple of 8 */
+#define F_E22    244    /* values: where a tile of 2 columns enters its chain */
+#define F_E12    248
+#define F_SIZE   252    /* with nine saved registers a multiple of 8 */
 
 #define ROWS 0
 #define KEYS 1
@@ -58,6 +60,10 @@
 
 #include "gemm_smlad2x4.inc"
 #include "unpack_smlad2x4.inc"
+
+        .set    ENTRY22, F_E22
+        .set    TLF_LIMIT, F_LIMIT
+        .set    TLF_NP8, F_NP8
 
         UNPACK  linear_unpack_smlad2x4, s, ldrsb
 
@@ -500,6 +506,71 @@ linear_place_smlad2x4:
     .endif
 .endm
 
+// The last 1 or 2 columns of values: one word a tile.
+.macro NARROW_VALUES fn, rows
+        ldr     r1, [sp, #F_W]
+        ldr.w   r8, [sp, #F_BIAS]
+        ldr.w   r9, [sp, #F_BIAS + 4]
+    .if \rows == 2
+        TLF_DEPTH_NARROW \fn, 2, r1
+    .else
+        TLF_DEPTH \fn, 1, 2, 2, F_E12, r1, F_LIMIT
+    .endif
+        ldr     r2, [sp, #F_MULT]
+        ldr     r3, [sp, #F_MULT + 4]
+        ldr     r1, [sp, #F_OFF]
+        TLF_SPLIT \rows, 2
+        cbz     r2, .L\fn\()_narrow_general\rows
+        smmlar  r4, r4, r2, r1
+        smmlar  r5, r5, r3, r1
+    .if \rows == 2
+        smmlar  r8, r8, r2, r1
+        smmlar  r9, r9, r3, r1
+    .endif
+.L\fn\()_narrow_requantised\rows:
+    .if \rows == 1
+        mov     r8, #128
+        mov     r9, r8
+    .endif
+        mov     r2, #0x01010101
+        mov     r3, #0x7f7f7f7f
+        pkhbt   r4, r4, r8, lsl #16
+        pkhbt   r5, r5, r9, lsl #16
+        TLF_PACK_QUAD r4, r5
+        ldr     r1, [sp, #F_Y]
+        ldr     r2, [sp, #F_RAGGED]
+        cmp     r2, #1
+        it      eq
+        sxtb16eq r4, r4
+        str     r4, [r1], #4
+        add     r1, r1, #4
+        str     r1, [sp, #F_Y]
+        b       .L\fn\()_narrow_end\rows
+.L\fn\()_narrow_general\rows:
+        ldr     r2, [sp, #F_PRE]
+        ldr     r1, [sp, #F_ROUND]
+        add     r3, r2, #8
+        asr     r4, r4, r2
+        asr     r5, r5, r3
+    .if \rows == 2
+        asr     r8, r8, r2
+        asr     r9, r9, r3
+    .endif
+        ldr     r2, [sp, #F_SHIFT]
+        ldr     r3, [sp, #F_GM]
+        LINEAR_GENERAL_COLUMN \rows, r4, r8
+        ldr     r3, [sp, #F_GM + 4]
+        LINEAR_GENERAL_COLUMN \rows, r5, r9
+    .irp    acc, 4,5,8,9
+      .if \acc < 4 + 4 * \rows
+        ssat    r\acc, #8, r\acc
+        add     r\acc, r\acc, #128
+      .endif
+    .endr
+        b       .L\fn\()_narrow_requantised\rows
+.L\fn\()_narrow_end\rows:
+.endm
+
 .macro LINEAR name, fn, kind, offset
         TLF_FUNCTION \name
         TLF_ENTER
@@ -513,6 +584,10 @@ linear_place_smlad2x4:
         bl      linear_begin_smlad2x4
         TLF_DEPTH_ENTRY \fn, 2, 4, F_ENTRY2
         TLF_DEPTH_ENTRY \fn, 1, 4, F_ENTRY1
+    .if \kind == VALUES
+        TLF_NARROW_ENTRY \fn
+        TLF_DEPTH_ENTRY \fn, 1, 2, F_E12
+    .endif
 .L\fn\()_quad:
     .if \kind == RESIDUAL
         ldr     r0, [sp, #F_R0]
@@ -591,6 +666,10 @@ linear_place_smlad2x4:
         LINEAR_GENERAL \fn, \kind, 1, \offset
     .endif
 .L\fn\()_ragged:
+    .if \kind == VALUES
+        cmp     r1, #3
+        bne     .L\fn\()_narrow
+    .endif
         ldr     r2, [sp, #F_YS]
     .if \kind == KEYS
         mov     r2, #4
@@ -630,6 +709,28 @@ linear_place_smlad2x4:
 .L\fn\()_ragged1:
         RAGGED_BEGIN \fn, \kind, 1
         b.w     .L\fn\()_tile1
+    .if \kind == VALUES
+.L\fn\()_narrow:
+        ldr     r4, [sp, #F_HOME]
+        str     r4, [sp, #F_Y]
+        ldr     r4, [sp, #F_AEND0]
+        str     r4, [sp, #F_AEND]
+        cmp     r5, #2
+        blt     .L\fn\()_narrow1
+.L\fn\()_narrow2:
+        NARROW_VALUES \fn, 2
+        ldr     r3, [sp, #F_AEND]
+        ldr     r12, [sp, #F_AD]
+        cmp     r0, r3
+        add     r0, r0, r12
+        bne     .L\fn\()_narrow2
+        ldr     r1, [sp, #F_M]
+        lsls    r1, r1, #31
+        beq     .L\fn\()_leave
+.L\fn\()_narrow1:
+        NARROW_VALUES \fn, 1
+        TLF_LEAVE
+    .endif
         TLF_END \name
 .endm
 

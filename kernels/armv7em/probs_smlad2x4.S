@@ -50,6 +50,8 @@
         .set    ENTRY14, F_E14
         .set    ENTRY22, F_E22
         .set    ENTRY12, F_E12
+        .set    TLF_LIMIT, F_LIMIT
+        .set    TLF_NP8, F_NP8
 
         UNPACK  probs_unpack_smlad2x4, s, ldrsb
 
@@ -179,7 +181,6 @@
 
 // Four, two or one keys: steps r1, minima r3, table r0, output r2, sums r12 and lr.
 .macro TAKE rows, keys
-        ldr     r4, [r1]
     .if \keys > 1
         ldr     r6, [r1, #4]
     .endif
@@ -187,7 +188,7 @@
         ldr     r8, [r1, #8]
         ldr     r10, [r1, #12]
     .endif
-        adds    r1, r1, #4 * \keys
+        ldr     r4, [r1], #4 * \keys
     .irp    key, 0,1,2,3
       .if \key < \keys
         .if \key == 0
@@ -277,11 +278,60 @@
     .endif
 .endm
 
+// Two keys of depth 1 or 2 to their words of steps. r12, lr the rows, r1 keys, r10 the place of the steps.
+.macro SHALLOW offset, place
+        ldr     r8, [r1, #\offset]
+        smuad   r5, r8, r12
+        smuad   r7, r8, lr
+        sxtb16  r8, r8
+        smuad   r4, r8, r12
+        smuad   r6, r8, lr
+        sub     r5, r5, r4
+        sub     r7, r7, r6
+        smmulr  r4, r4, r2
+        smmulr  r6, r6, r2
+        smmulr  r5, r5, r3
+        smmulr  r7, r7, r3
+        pkhbt   r4, r4, r6, lsl #16
+        pkhbt   r5, r5, r7, lsl #16
+        ssub16  r8, r0, r4
+        sel     r0, r4, r0
+        ssub16  r8, r0, r5
+        sel     r0, r5, r0
+        str     r4, [r10, #\place]
+        str     r5, [r10, #\place + 4]
+.endm
+
 .macro PROBS_GROUPS fn, kind, rows
 .L\fn\()_group\rows:
         mov     r10, #\rows
         bl      probs_group_smlad2x4
         blt.w   .L\fn\()_few\rows
+    .if \rows == 2
+        ldr     r4, [sp, #F_NP8]
+        cmp     r4, #8
+        bne     .L\fn\()_tile2
+        ldr     r0, [sp, #F_A]
+        ldr     r10, [sp, #F_Y]
+        ldr     r9, [sp, #F_WEND]
+        ldr     r11, [sp, #F_WS]
+        ldr     r12, [r0]
+        ldr     lr, [r0, #4]
+        ldr     r2, [sp, #F_ME]
+        ldr     r3, [sp, #F_MO]
+        ldr     r0, [sp, #F_MIN]
+        subs    r9, r9, #8                  // start of the last full group
+.L\fn\()_shallow:
+        SHALLOW 0, 0
+        SHALLOW 4, 8
+        cmp     r1, r9
+        add     r10, r10, #16
+        add     r1, r1, r11
+        bne     .L\fn\()_shallow
+        str     r0, [sp, #F_MIN]
+        str     r10, [sp, #F_Y]
+        b       .L\fn\()_few2
+    .endif
 .L\fn\()_tile\rows:
         PROBS_TILE \fn, \rows
         ldr     r4, [sp, #F_MIN3]
@@ -294,7 +344,11 @@
         cmp     r2, #3
         beq.w   .L\fn\()_three\rows
         ldr     r0, [sp, #F_A]
-        TLF_DEPTH \fn, \rows, 2, 1, ENTRY\rows\()2, r0, F_LIMIT
+    .if \rows == 2
+        TLF_DEPTH_NARROW \fn, 1, r0
+    .else
+        TLF_DEPTH \fn, 1, 2, 1, F_E12, r0, F_LIMIT
+    .endif
         STEPS   \rows, 2
         ldr     r2, [sp, #F_N]
         str     r4, [lr]
@@ -318,13 +372,18 @@
         add     r5, r1, r5, lsl #2
         str     r5, [sp, #F_Y]
         cmp     r4, #4
-        blt     .L\fn\()_rest\rows
+        blt.w   .L\fn\()_rest\rows
+        lsls    r4, r4, #29
+        bmi     .L\fn\()_half\rows
 .L\fn\()_four\rows:
+        TAKE    \rows, 4
+        PUT     \kind, \rows, 4
+.L\fn\()_half\rows:
         TAKE    \rows, 4
         PUT     \kind, \rows, 4
         ldr     r4, [sp, #F_Y]
         cmp     r1, r4
-        bne     .L\fn\()_four\rows
+        bne.w   .L\fn\()_four\rows
 .L\fn\()_rest\rows:
         ldr     r4, [sp, #F_N]
     .if \kind == PANELS
@@ -403,7 +462,7 @@
         bl      probs_begin_smlad2x4
         TLF_DEPTH_ENTRY \fn, 2, 4, F_E24
         TLF_DEPTH_ENTRY \fn, 1, 4, F_E14
-        TLF_DEPTH_ENTRY \fn, 2, 2, F_E22
+        TLF_NARROW_ENTRY \fn
         TLF_DEPTH_ENTRY \fn, 1, 2, F_E12
         ldr     r0, [sp, #F_M]
         cmp     r0, #2
