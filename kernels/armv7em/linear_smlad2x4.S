@@ -51,6 +51,8 @@
 #define F_E12    248
 #define F_SIZE   252    /* with nine saved registers a multiple of 8 */
 
+#define BLOCK_ROWS 16   /* of x as rows, unpacked at a time */
+
 #define ROWS 0
 #define KEYS 1
 #define VALUES 2
@@ -571,8 +573,65 @@ linear_place_smlad2x4:
 .L\fn\()_narrow_end\rows:
 .endm
 
+// More rows than the scratch holds: sixteen at a time, as calls with a record of their own.
+.macro LINEAR_BLOCKS fn, kind
+        ldr     r1, [r0, #F_XP]
+        ldr     r2, [r0, #F_M]
+        cbnz    r1, .L\fn\()_whole
+        cmp     r2, #BLOCK_ROWS
+        ble     .L\fn\()_whole
+        push    {r4-r11, lr}
+        sub     sp, sp, #92
+        mov     r12, sp
+    .irp part, 0,1
+        ldmia   r0!, {r4-r11}
+        stmia   r12!, {r4-r11}
+    .endr
+    .if \kind == RESIDUAL
+        ldmia   r0, {r4-r9}
+        stmia   r12, {r4-r9}
+    .endif
+.L\fn\()_block:                            // r4 = rows left
+        ldr     r4, [sp, #F_M]
+        mov     r0, sp
+        subs    r4, r4, #BLOCK_ROWS
+        itt     ge
+        movge   r1, #BLOCK_ROWS
+        strge   r1, [sp, #F_M]
+        bl      .L\fn\()_whole
+        str     r4, [sp, #F_M]
+        ldr     r0, [sp, #F_X]
+        ldr     r1, [sp, #F_XS]
+        ldr     r2, [sp, #F_Y0]
+        ldr     r3, [sp, #F_YS]
+        add     r0, r0, r1, lsl #4
+    .if \kind == VALUES
+        add     r2, r2, #4 * BLOCK_ROWS
+    .elseif \kind == KEYS
+        add     r2, r2, r3, lsl #2
+    .elseif \kind == PANELS
+        add     r2, r2, r3, lsl #3
+    .else
+        add     r2, r2, r3, lsl #4
+    .endif
+        str     r0, [sp, #F_X]
+        str     r2, [sp, #F_Y0]
+    .if \kind == RESIDUAL
+        ldr     r0, [sp, #F_R0]
+        ldr     r1, [sp, #F_RS]
+        add     r0, r0, r1, lsl #4
+        str     r0, [sp, #F_R0]
+    .endif
+        cmp     r4, #0
+        bgt     .L\fn\()_block
+        add     sp, sp, #92
+        pop     {r4-r11, pc}
+.L\fn\()_whole:
+.endm
+
 .macro LINEAR name, fn, kind, offset
         TLF_FUNCTION \name
+        LINEAR_BLOCKS \fn, \kind
         TLF_ENTER
     .if \kind == RESIDUAL
         add     r1, r0, #F_R0

@@ -18,7 +18,7 @@ from dse.target import load_target
 KERNELS = load_kernels()
 ON_BOARD = [kernel for kernel in KERNELS.values() if kernel.isa in ISA_CHAIN["armv7em-m7"]]
 PORTABLE = [kernel for kernel in KERNELS.values() if kernel.isa == "any"]
-ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 11)
+ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 11, 16, 17, 35)
 COLUMNS = (1, 2, 3, 4, 5, 8, 13)
 DEPTHS = (1, 2, 3, 4, 7, 8, 16, 17, 18, 31, 33, 50, 81)
 
