@@ -2,5 +2,6 @@
 
 #define TLF_NAME(op) tlf_##op##_smlad2x4m7
 #define TLF_PIPELINED
+#define TLF_UNROLL 16
 
 #include "../armv7em/probs_smlad2x4.inc"
