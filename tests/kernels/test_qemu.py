@@ -8,7 +8,7 @@ from codegen.device import find_qemu, run_qemu
 from dse.kernel import kernels_root, load_kernels
 
 ROOT = kernels_root()
-PACKED = [kernel for kernel in load_kernels().values() if kernel.name.endswith("_packed")]
+ASSEMBLY = [kernel for kernel in load_kernels().values() if kernel.isa == "armv7em"]
 SIZES = ((1, 1, 1), (3, 2, 3), (2, 5, 18), (5, 3, 33), (4, 8, 50))
 
 
@@ -20,17 +20,18 @@ def _bytes(name: str, data: bytes, offset: int) -> str:
 def _program(spoil: bool) -> str:
     """A C program that exits with the number of operands that differ after their call."""
     head, body = '#include <stdint.h>\n#include "tileformer.h"\n#include "tlf_port.h"\nint main(void);\n', ""
-    for kernel in PACKED:
+    for kernel in ASSEMBLY:
         for seed, sizes in enumerate(SIZES):
             case, stem, values = case_of(kernel, *sizes, seed), f"{kernel.name}_{seed}", []
+            scratch = {"scratch": bytes(max(4, kernel.scratch.evaluate(case.integers)))}
             for field, is_pointer in record_fields(kernel.args):
                 offset = int(field in case.unaligned)
                 if is_pointer:
-                    head += _bytes(f"{stem}_{field}", case.operands[field], offset)
+                    head += _bytes(f"{stem}_{field}", (scratch | case.operands)[field], offset)
                     values.append(f"(void *)({stem}_{field} + {offset})")
                 else:
                     values.append(f"{case.integers.get(field, 0)}")
-            body += f"    {{ {kernel.args} args = {{{', '.join(values)}}}; {kernel.symbol}(&args); }}\n"
+            body += f"    {{ static const {kernel.args} args = {{{', '.join(values)}}}; {kernel.symbol}(&args); }}\n"
             for field, data in case.expected.items():
                 wrong = bytes([data[0] ^ 1]) + data[1:] if spoil else data
                 head += _bytes(f"{stem}_{field}_after", wrong, 0)
@@ -44,11 +45,11 @@ def _program(spoil: bool) -> str:
 @pytest.mark.skipif(find_qemu() is None, reason="qemu-system-arm is not installed")
 @pytest.mark.parametrize("toolchain", [toolchain.name for toolchain in find_toolchains("armv7em")])
 @pytest.mark.parametrize("spoil", [False, True])
-def test_packed_kernels_on_qemu(tmp_path, toolchain, spoil):
+def test_assembly_kernels_on_qemu(tmp_path, toolchain, spoil):
     main = tmp_path / "main.c"
     main.write_text(_program(spoil))
     port = find_port(ROOT, "mps2_an386")
-    sources = [main, *sorted({ROOT / kernel.source for kernel in PACKED}), *port.sources]
+    sources = [main, *sorted({ROOT / kernel.source for kernel in ASSEMBLY}), *port.sources]
     elf = build(
         sources,
         [ROOT / "include", *port.include_dirs],
@@ -57,4 +58,5 @@ def test_packed_kernels_on_qemu(tmp_path, toolchain, spoil):
         toolchain=toolchain,
         defines=["TLF_SEMIHOSTING"],
     ).elf
-    assert run_qemu(elf, timeout=20)[0] == (len(PACKED) * len(SIZES) if spoil else 0)
+    answers = sum(len(case_of(kernel, 1, 1, 1, 0).expected) for kernel in ASSEMBLY) * len(SIZES)
+    assert run_qemu(elf, timeout=20)[0] == (answers if spoil else 0)
