@@ -6,6 +6,7 @@ import ctypes
 import functools
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,7 @@ _INSN = np.dtype(
         ("spent", "<u8"),
     ]
 )
-_CONFIG = tuple(  # the fields of rv_config, in its order
-    """cores has_xpulp mul mulh division load_use misaligned jump branch branch_taken banks barrier dispatch wake
-    event_access dma_access dma_start dma_end dma_beat_bytes private_miss shared_miss cluster_base""".split()
-)
+_CONFIG = tuple(f.name for f in fields(Rv32Core) if f.name not in ("caller", "l2_cycles"))  # the order of rv_config
 
 
 class _View(ctypes.Structure):

@@ -1,4 +1,4 @@
-/* The five functions a board gives to an emitted project. kernels/port/<board>/ holds the memory map,
+/* The five functions a board gives to an emitted project, and five more that only a cluster has. kernels/port/<board>/ holds the memory map,
  * kernels/port/cortex-m/ what every Cortex-M board shares. The kernels themselves need none of this.
  */
 #ifndef TLF_PORT_H
@@ -21,5 +21,28 @@ void tlf_port_parallel(void (*work)(void *context, int32_t core, int32_t cores),
 
 /* Ends the program: the exit status of the emulator with TLF_SEMIHOSTING, an endless loop on a board. */
 void tlf_port_exit(int32_t status) __attribute__((noreturn));
+
+/* Clusters only (kernels/port/gap9, kernels/port/gap9-pmsis): workers that share L1, and a DMA between L2 and L1. */
+
+/* Inside work() of tlf_port_parallel: waits until every core of the region is here. */
+void tlf_port_barrier(void);
+
+/* Inside work(): the number of this core, 0 .. cores - 1. Elsewhere: that of the controller, which may be >= cores. */
+int32_t tlf_port_core(void);
+
+/* One copy under way; the caller keeps it until tlf_port_copy_wait. */
+typedef struct {
+    uint32_t words[8];
+} tlf_port_copy;
+
+/* Starts a copy of `rows` rows of `row_bytes` bytes, packed in L1 and l2_stride_bytes apart in L2, and returns before
+ * it has ended. rows * row_bytes is 1 .. 131071. One row: l2_stride_bytes is not looked at. Neither side may be written
+ * and the destination not read before tlf_port_copy_wait, which the same core calls; copies end in the order of their
+ * start. At most 16 are under way. */
+void tlf_port_copy_in(tlf_port_copy *copy, void *l1, const void *l2, uint32_t rows, uint32_t row_bytes,
+                      uint32_t l2_stride_bytes);
+void tlf_port_copy_out(tlf_port_copy *copy, void *l2, const void *l1, uint32_t rows, uint32_t row_bytes,
+                       uint32_t l2_stride_bytes);
+void tlf_port_copy_wait(tlf_port_copy *copy);
 
 #endif
