@@ -19,4 +19,7 @@ format:
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-.PHONY: check lint types imports test format
+bench-kernels:
+	$(PYTHON) -c "from dse.cli import main; main()" bench kernels
+
+.PHONY: check lint types imports test format bench-kernels

@@ -52,7 +52,7 @@ _GCC_COMMANDS: dict[str, tuple[str, ...]] = {
     "armv7em-m7": (*_GCC_ARM, "-mcpu=cortex-m7", "-mfpu=fpv5-d16"),
     "rv32imc": ("riscv64-unknown-elf-gcc", "-march=rv32imc", "-mabi=ilp32", "-ffreestanding"),
 }
-_ENTRY = {"armv7em": "Reset_Handler", "armv7em-m7": "Reset_Handler", "rv32imc": "_start", "xpulpv2": "_start"}
+ENTRY = {"armv7em": "Reset_Handler", "armv7em-m7": "Reset_Handler", "rv32imc": "_start", "xpulpv2": "_start"}
 # Stock compilers for xpulpv2: the custom instructions are .insn in the sources.
 _ZIG_FLAGS["xpulpv2"] = _ZIG_FLAGS["rv32imc"]
 _GCC_COMMANDS["xpulpv2"] = _GCC_COMMANDS["rv32imc"]
@@ -126,6 +126,16 @@ def find_toolchains(isa: str) -> list[Toolchain]:
     return found
 
 
+def machine_flags(isa: str) -> tuple[str, str]:
+    """The flags that select the machine and keep functions apart, for zig and for gcc, as a command line has them."""
+    return " ".join((*_ZIG_FLAGS[isa], *_SECTIONS)), " ".join((*_GCC_COMMANDS[isa][1:], *_SECTIONS))
+
+
+def gcc_command(isa: str) -> str:
+    """The name of the GNU compiler for `isa`."""
+    return _GCC_COMMANDS[isa][0]
+
+
 def build(
     sources: Sequence[Path],
     include_dirs: Sequence[Path],
@@ -145,7 +155,7 @@ def build(
     chosen = _choose(isa, toolchain)
     flags = [*WARNINGS, *_SECTIONS, optimize, *(f"-D{item}" for item in defines)]
     flags += [f"-I{folder}" for folder in include_dirs]
-    link = ["-T", str(linker_script), "-Wl,--gc-sections", "-Wl,-z,max-page-size=4096", "-Wl,-e," + _ENTRY[isa]]
+    link = ["-T", str(linker_script), "-Wl,--gc-sections", "-Wl,-z,max-page-size=4096", "-Wl,-e," + ENTRY[isa]]
     files = [str(path) for path in sources]
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=out.parent) as scratch:

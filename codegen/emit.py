@@ -6,17 +6,19 @@ that shows its use, and a Makefile for zig and arm-none-eabi-gcc.
 
 from __future__ import annotations
 
+import itertools
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from codegen.build import find_port
-from codegen.names import arena_symbol, stage_symbols, unique_identifiers
+from codegen.build import ENTRY, WARNINGS, find_port, gcc_command, machine_flags
+from codegen.names import arena_symbol, stage_symbols
+from codegen.stage_text import Names, StageText
 from dse.kernel import Kernel, kernels_root
-from dse.program import Affine, Call, Constant, Loop, Node, Pointer, Program
+from dse.program import Constant, Program, Stage
 from dse.target import Target
 
 C_TYPES = {"s8": "int8_t", "u8": "uint8_t", "s32": "int32_t"}
@@ -54,22 +56,30 @@ def emit(
     )
     used = {call.kernel: kernels[call.kernel] for call in program.calls()}
     sources = sorted({kernel.source for kernel in used.values()})
-    context = _context(program, target, scale, sample)
+    context = _context(program, target, kernels, scale, sample)
     copied = _copied_files(sources, target)
+    script = f"port/{target.port}/link.ld"
+    copied[script] = place_code(copied[script], program.code)
+    context["zig_flags"], context["gcc_flags"] = machine_flags(target.isa)
     context["sources"] = sorted(["network.c", "weights.c", "main.c", *(p for p in copied if p.endswith((".c", ".S")))])
-    context["linker_script"] = f"port/{target.port}/link.ld"
+    context["linker_script"] = script
+    ports = [folder.relative_to(kernels_root()) for folder in find_port(kernels_root(), target.port).include_dirs]
+    context["include"] = ["src", "src/kernels/include", *(f"src/{folder.as_posix()}" for folder in ports)]
     files = {
         f"src/{name}": environment.get_template(f"{name}.j2").render(context)
-        for name in ("network.h", "network.c", "weights.h", "weights.c", "main.c")
+        for name in ("network.h", "network.c", "weights.h", "weights.c", "sample.h", "main.c")
     }
     files["Makefile"] = environment.get_template("Makefile.j2").render(context)
     files |= {f"src/{path}": text for path, text in copied.items()}
     return dict(sorted(files.items()))
 
 
-def _context(program: Program, target: Target, scale: IoScale, sample: Sample) -> dict[str, object]:
-    names = _Names(program)
+def _context(
+    program: Program, target: Target, kernels: Mapping[str, Kernel], scale: IoScale, sample: Sample
+) -> dict[str, object]:
+    names = Names(program, kernels)
     symbols = stage_symbols([stage.name for stage in program.stages])
+    texts = [StageText(stage, symbol, names) for symbol, stage in zip(symbols, program.stages, strict=True)]
     arenas = program.arena_bytes()
     return {
         "model": program.model,
@@ -80,19 +90,43 @@ def _context(program: Program, target: Target, scale: IoScale, sample: Sample) -
         "arenas": [(arena_symbol(r), r, arenas[r]) for r in sorted(arenas)],
         "arena_bytes": sum(arenas.values()),
         "weight_bytes": program.weight_bytes(),
+        "buffers": [
+            (names.buffers[b.name], arena_symbol(b.region), b.offset_bytes, b.size_bytes)
+            for b in sorted(program.buffers, key=lambda b: (b.region, b.offset_bytes, b.name))
+        ],
+        "entry": ENTRY[target.isa],
+        "gcc": gcc_command(target.isa),
+        "warnings": " ".join(WARNINGS),
+        "stack_bytes": target.stack_bytes,
         "input": names.pointer(program.input),
         "output": names.pointer(program.output),
         "input_bytes": program.input_bytes,
         "output_bytes": program.output_bytes,
         "scale": scale,
-        "stages": [
-            (symbol, ", ".join(stage.ops), "\n".join(_body(stage.body, names, 1)))
-            for symbol, stage in zip(symbols, program.stages, strict=True)
-        ],
+        "stages": _stages(program.stages, texts, names),
+        "shares": any(text.regions for text in texts),
+        "copies": sum(len(stage.fetch) for stage in program.stages),
         "constants": [_constant(c, names.constants[c.name]) for c in program.constants],
         "sample_input": _values(sample.input, "s8"),
         "sample_output": _values(sample.output, "s8"),
     }
+
+
+def _stages(stages: Sequence[Stage], texts: Sequence[StageText], names: Names) -> list[dict[str, object]]:
+    """What the template prints of every stage; copies are numbered through the whole network."""
+    found: list[dict[str, object]] = []
+    number = itertools.count()
+    for stage, text in zip(stages, texts, strict=True):
+        found.append(
+            {
+                "symbol": text.function,
+                "ops": ", ".join(stage.ops),
+                "regions": text.regions,
+                "body": "\n".join(text.lines),
+                "copies": [(next(number), names.copy(fetch)) for fetch in stage.fetch],
+            }
+        )
+    return found
 
 
 def _constant(constant: Constant, symbol: str) -> tuple[str, str, int, str]:
@@ -108,86 +142,14 @@ def _values(data: bytes, dtype: str) -> str:
     return ",\n".join("    " + ", ".join(texts[i : i + width]) for i in range(0, len(texts), width))
 
 
-class _Names:
-    """C expressions for the pointers of one program."""
-
-    def __init__(self, program: Program) -> None:
-        self.buffers = {b.name: b for b in program.buffers}
-        self.constants = unique_identifiers([c.name for c in program.constants], "tlf_const_")
-
-    def pointer(self, pointer: Pointer) -> str:
-        """The address as a C expression."""
-        if pointer.base in self.constants:
-            return f"TLF_AT_CONST({self.constants[pointer.base]}, {_expression(pointer.offset_bytes)})"
-        buffer = self.buffers[pointer.base]
-        offset = pointer.offset_bytes + buffer.offset_bytes
-        return f"TLF_AT({arena_symbol(buffer.region)}, {_expression(offset)})"
-
-
-def _expression(value: Affine) -> str:
-    return str(value)
-
-
-def _body(body: tuple[Node, ...], names: _Names, depth: int) -> list[str]:
-    lines: list[str] = []
-    for node in body:
-        lines += _loop(node, names, depth) if isinstance(node, Loop) else _call(node, names, depth)
-    return lines
-
-
-def _loop(loop: Loop, names: _Names, depth: int) -> list[str]:
-    pad = "    " * depth
-    extent = _expression(loop.extent)
-    lines = [f"{pad}for (int32_t {loop.var} = 0; {loop.var} < {extent}; {loop.var} += {loop.step}) {{"]
-    if f"{loop.var}_n" in _symbols(loop.body):
-        lines.append(f"{pad}    const int32_t {loop.var}_n = TLF_MIN({loop.step}, {extent} - {loop.var});")
-    return [*lines, *_body(loop.body, names, depth + 1), f"{pad}}}"]
-
-
-def _symbols(body: tuple[Node, ...]) -> set[str]:
-    found: set[str] = set()
-    for node in body:
-        if isinstance(node, Loop):
-            found |= {s for s, _ in node.extent.terms} | _symbols(node.body)
-        else:
-            for _, value in node.arguments:
-                term = value.offset_bytes if isinstance(value, Pointer) else value
-                found |= {s for s, _ in term.terms} if term is not None else set()
-    return found
-
-
-def _call(call: Call, names: _Names, depth: int) -> list[str]:
-    pad = "    " * depth
-    fields = [f".{name} = {_argument(value, names)}" for name, value in call.arguments]
-    record = f"tlf_{_family(call.op)}_args"
-    return [
-        f"{pad}tlf_{call.kernel}(&(const {record}){{",
-        *(f"{pad}    {line}" for line in _wrapped(fields)),
-        f"{pad}}});",
-    ]
-
-
-def _family(op: str) -> str:
-    for family in ("linear", "probs", "attend"):
-        if op.startswith(family + "_"):
-            return family
-    return op
-
-
-def _wrapped(fields: list[str]) -> list[str]:
-    lines, line = [], ""
-    for field in fields:
-        if line and len(line) + len(field) > 100:
-            lines.append(line)
-            line = ""
-        line += field + ", "
-    return [text.rstrip() for text in (*lines, line)]
-
-
-def _argument(value: Pointer | Affine | None, names: _Names) -> str:
-    if value is None:
-        return "0"
-    return names.pointer(value) if isinstance(value, Pointer) else _expression(value)
+def place_code(script: str, region: str) -> str:
+    """The linker script with functions in that region; ValueError when it has no such memory."""
+    if region == "flash":
+        return script
+    alias = 'REGION_ALIAS("CODE", {})'
+    if alias.format("FLASH") not in script or f"\n    {region.upper()} (" not in script:
+        raise ValueError(f"linker script: code cannot go to {region!r}: no such memory, or no alias CODE")
+    return script.replace(alias.format("FLASH"), alias.format(region.upper()))
 
 
 def _copied_files(sources: list[str], target: Target) -> dict[str, str]:

@@ -14,10 +14,11 @@ from dse.kernel import Kernel
 
 @dataclass(frozen=True)
 class Measurement:
-    """Cycles of one call at these integer arguments."""
+    """Cycles and instructions of one call at these integer arguments."""
 
     sizes: Mapping[str, int]
     cycles: float
+    instructions: float
 
 
 def fit_kernel(kernel: Kernel, measured: Sequence[Measurement], functions: dict[str, int]) -> KernelFit:
@@ -33,19 +34,19 @@ def fit_kernel(kernel: Kernel, measured: Sequence[Measurement], functions: dict[
 
 @dataclass(frozen=True)
 class Footprint:
-    """Flash of one firmware: all of it, its constants and sample, its kernels' functions, and its call arguments."""
+    """Flash of one network's firmware without its constants, sample and kernels; the calls and loops in its text."""
 
-    flash_bytes: int
-    data_bytes: int
-    functions: dict[str, int]
-    arguments: int
+    glue_bytes: int
+    calls: int
+    loops: int
 
 
-def fit_code(footprints: Sequence[Footprint]) -> tuple[float, float]:
-    """(bytes of an empty network, bytes an argument of a call): least squares over firmwares."""
-    rest = [f.flash_bytes - f.data_bytes - sum(f.functions.values()) for f in footprints]
-    slope, base = np.polyfit([f.arguments for f in footprints], rest, 1)
-    return float(base), float(slope)
+def fit_code(footprints: Sequence[Footprint]) -> tuple[float, float, float]:
+    """(bytes of an empty network, bytes a call, bytes a loop): non-negative least squares over firmwares."""
+    features = np.array([[1, f.calls, f.loops] for f in footprints], float)
+    solution, _ = nnls(features, np.array([f.glue_bytes for f in footprints], float))
+    base, call, loop = map(float, solution)
+    return base, call, loop
 
 
 # Shapes to measure, by op family. Small and odd sizes separate the remainder terms; the large ones fix the inner loop.
@@ -64,19 +65,38 @@ _MNK = (
 # The same work with a pre-shift or a small shift takes other instructions in some kernels.
 _ARITHMETIC = ({"preshift": 3}, {"shift": 12, "round": 1 << 11})
 _MN = tuple((m, n) for m in (1, 2, 3, 5, 9) for n in (4, 10, 16, 31, 48, 96))
+_EDGES = {  # remainders, and sizes at which a loop of some kernel changes
+    "narrow": ((2, 1), (3, 2), (8, 7)),
+    "layernorm": tuple((m, n) for m in (1, 4) for n in (8, 13, 20, 24, 28, 64, 75, 130, 200)),
+    "mean": ((1, 1), (7, 2), (40, 3), (33, 20), (200, 8), (300, 12), (600, 4)),
+}
 _N = (4, 9, 16, 31, 40, 100, 257, 700)
 
 
-def shapes(op: str) -> tuple[dict[str, int], ...]:
-    """The calibration shapes of an op as m, n, k (and other integers); even columns where the contract asks for them."""
+def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
+    """The calibration shapes of a variant as m, n, k (and other integers) that its contract serves; even columns where the
+    contract asks for them; products also from panels where the variant reads them."""
+    found = tuple(sizes for sizes in _shapes(kernel.op) if kernel.serves(_FACTS | sizes))
+    source = {"linear": "x_panels", "probs": "q_panels", "attend": "e_panels"}.get(kernel.op.split("_")[0])
+    if source and kernel.layout == "quads":
+        found += tuple(sizes | {source: 1} for sizes in found[::2])
+    return found
+
+
+_FACTS = {"k": 4, "n": 4, "bound": 1, "mult": 1, "half": 2, "steps": 1}
+
+
+def _shapes(op: str) -> tuple[dict[str, int], ...]:
     if op.startswith("probs_"):
         return tuple({"m": m, "n": n, "k": k} for m, n, k in _MNK)
     if op.startswith(("linear_", "attend_")):
-        odd = op not in ("linear_keys", "linear_values")
+        odd = op not in ("linear_keys", "linear_values", "linear_panels", "attend_panels")
         plain = tuple({"m": m, "n": n if odd else n + n % 2, "k": k} for m, n, k in _MNK)
-        return plain + tuple(sizes | change for sizes in plain[-6:] for change in _ARITHMETIC)
-    if op == "pack_keys":
+        general = {"high": 0} if op.startswith("linear_") else {}
+        return plain + tuple(sizes | change | general for sizes in plain[-6:] for change in _ARITHMETIC)
+    if op in ("pack_keys", "pack_panels"):
         return tuple({"m": m, "k": n} for m, n in _MN)
     if op in ("narrow", "layernorm", "mean"):
-        return tuple({"m": m, "n": n} for m, n in _MN)
-    return tuple({"n": n} for n in _N)
+        plain = tuple({"m": m, "n": n} for m, n in _MN + _EDGES[op])
+        return plain + tuple(sizes | _ARITHMETIC[0] for sizes in plain if op == "narrow")
+    return tuple({"n": n} | change for n in _N for change in ({}, {"shift": 20}) if op == "add" or not change)

@@ -28,8 +28,9 @@ class KernelFit:
 class Calibration:
     """Everything measured about one target.
 
-    flash_cycles_per_byte: stall per weight byte and wait state. network_code_bytes: start-up, port and main;
-    argument_code_bytes: code that passes one argument of a kernel call.
+    flash_cycles_per_byte: stall per weight byte and wait state; code_cycles_per_byte: per byte of code in flash, when it
+    is first fetched. network_code_bytes: start-up, port and main;
+    call_code_bytes, loop_code_bytes: code of one kernel call with its arguments, and of one loop around calls.
     """
 
     target: str
@@ -37,8 +38,10 @@ class Calibration:
     loop_cycles: float
     stage_cycles: float
     flash_cycles_per_byte: float
+    code_cycles_per_byte: float
     network_code_bytes: float
-    argument_code_bytes: float
+    call_code_bytes: float
+    loop_code_bytes: float
     kernels: dict[str, KernelFit]
 
 
@@ -65,8 +68,10 @@ def to_toml(calibration: Calibration) -> str:
         f"loop_cycles = {calibration.loop_cycles:.4f}",
         f"stage_cycles = {calibration.stage_cycles:.4f}",
         f"flash_cycles_per_byte = {calibration.flash_cycles_per_byte:.6f}",
+        f"code_cycles_per_byte = {calibration.code_cycles_per_byte:.6f}",
         f"network_code_bytes = {calibration.network_code_bytes:.1f}",
-        f"argument_code_bytes = {calibration.argument_code_bytes:.3f}",
+        f"call_code_bytes = {calibration.call_code_bytes:.3f}",
+        f"loop_code_bytes = {calibration.loop_code_bytes:.3f}",
     ]
     for name, fit in sorted(calibration.kernels.items()):
         terms = ", ".join(f"{term} = {value:.5f}" for term, value in fit.cycles.items())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dse.layout import even
-from dse.program import Affine, Call, Loop, Node, Pointer, Program, Stage
+from dse.program import Affine, Call, Loop, Node, Parallel, Pointer, Program, Stage
 
 Sizes = Mapping[str, int]
 
@@ -43,6 +43,11 @@ def _walk(body: tuple[Node, ...], sizes: dict[str, int], times: int) -> Iterator
             values = {k: _size(v, sizes) for k, v in node.arguments if isinstance(v, Affine)}
             yield CallCount(node, values, times), times
             continue
+        if isinstance(node, Parallel):
+            shares = Counter(count for _, count in node.shares(_size(node.extent, sizes)) if count)
+            for count, cores in shares.items():
+                yield from _walk(node.body, sizes | {f"{node.var}_n": count}, times * cores)
+            continue
         extent = _size(node.extent, sizes)
         full, rest = divmod(extent, node.step)
         if full:
@@ -67,74 +72,106 @@ def call_macs(op: str, z: Sizes) -> int:
     return z["m"] * z["n"] * z["k"] if op.startswith(("linear_", "probs_", "attend_")) else 0
 
 
-def call_traffic(op: str, z: Sizes) -> _Traffic:
+def call_traffic(call: Call, z: Sizes) -> _Traffic:
     """Operand bytes of one call, each operand touched once: the footprint, not the kernel's inner re-reads."""
-    return _TRAFFIC[op](z)
+    return _TRAFFIC[call.op](z, call.layout)
 
 
-def _pairs(columns: int, depth: int) -> int:
-    return even(columns) * even(depth)
+def _right(layout: str, columns: int, depth: int) -> int:
+    """Bytes of a right-hand operand: whole words of two columns and two depths in `quads`."""
+    return even(columns) * even(depth) if layout == "quads" else columns * depth
 
 
-def _linear(z: Sizes, written: int) -> _Traffic:
-    reads = {"x": (z["m"] * z["k"], 0), "w": (_pairs(z["n"], z["k"]), 0), "channel": (8 * z["n"], 0)}
-    return reads | {"y": (0, written)}
-
-
-def _linear_add(z: Sizes) -> _Traffic:
-    y = 4 * z["m"] * z["n"]
-    return {"x": (z["m"] * z["k"], 0), "w": (_pairs(z["n"], z["k"]), 0), "y": (y, y)}
-
-
-def _map_bytes(z: Sizes, depth: str, panels: bool) -> int:
+def _left(z: Sizes, depth: str, panels: bool | int) -> int:
     return z["m"] * even(z[depth]) * 2 if panels else z["m"] * z[depth]
 
 
-def _probs(z: Sizes, panels: bool) -> _Traffic:
+def _linear(z: Sizes, layout: str, written: int) -> _Traffic:
     return {
-        "q": (z["m"] * z["k"], 0),
-        "keys": (_pairs(z["n"], z["k"]), 0),
+        "x": (_left(z, "k", z["x_panels"]), 0),
+        "w": (_right(layout, z["n"], z["k"]), 0),
+        "channel": (8 * z["n"], 0),
+        "y": (0, written),
+    }
+
+
+def _linear_add(z: Sizes, layout: str) -> _Traffic:
+    y = 4 * z["m"] * z["n"]
+    return {"x": (_left(z, "k", z["x_panels"]), 0), "w": (_right(layout, z["n"], z["k"]), 0), "y": (y, y)}
+
+
+def _linear_residual(z: Sizes, layout: str) -> _Traffic:
+    return _linear(z, layout, z["m"] * z["n"]) | {"r": (z["m"] * z["n"], 0)}
+
+
+def _probs(z: Sizes, layout: str, panels: bool) -> _Traffic:
+    return {
+        "q": (_left(z, "k", z["q_panels"]), 0),
+        "keys": (_right(layout, z["n"], z["k"]), 0),
         "mult": (4, 0),
         "table": (256, 0),
         "sum": (0, 4 * z["m"]),
-        "e": (0, _map_bytes(z, "n", panels)),
+        "e": (0, _left(z, "n", panels)),
     }
 
 
-def _attend(z: Sizes, panels: bool, add: bool) -> _Traffic:
-    y = (4 if add else 1) * z["m"] * z["n"]
+def _attend(z: Sizes, layout: str, written: int, read: int = 0) -> _Traffic:
     return {
-        "e": (_map_bytes(z, "k", panels), 0),
-        "values": (_pairs(z["n"], z["k"]), 0),
+        "e": (_left(z, "k", z["e_panels"]), 0),
+        "values": (_right(layout, z["n"], z["k"]), 0),
         "sum": (4 * z["m"], 0),
         "scale": (4, 0),
-        "y": (y if add else 0, y),
+        "y": (read, written),
     }
 
 
-_TRAFFIC: dict[str, Callable[[Sizes], _Traffic]] = {
-    "linear_rows": lambda z: _linear(z, z["m"] * z["n"]),
-    "linear_keys": lambda z: _linear(z, _pairs(z["m"], z["n"])),
-    "linear_values": lambda z: _linear(z, _pairs(z["n"], z["m"])),
+def _attend_add(z: Sizes, layout: str) -> _Traffic:
+    y = 4 * z["m"] * z["n"]
+    return _attend(z, layout, y, y)
+
+
+_TRAFFIC: dict[str, Callable[[Sizes, str], _Traffic]] = {
+    "linear_rows": lambda z, w: _linear(z, w, z["m"] * z["n"]),
+    "linear_panels": lambda z, w: _linear(z, w, _left(z, "n", True)),
+    "linear_keys": lambda z, w: _linear(z, w, _right(w, z["m"], z["n"])),
+    "linear_values": lambda z, w: _linear(z, w, _right(w, z["n"], z["m"])),
     "linear_add": _linear_add,
-    "probs_rows": lambda z: _probs(z, panels=False),
-    "probs_panels": lambda z: _probs(z, panels=True),
-    "attend_rows": lambda z: _attend(z, panels=False, add=False),
-    "attend_add": lambda z: _attend(z, panels=False, add=True),
-    "attend_rows_panels": lambda z: _attend(z, panels=True, add=False),
-    "attend_add_panels": lambda z: _attend(z, panels=True, add=True),
-    "narrow": lambda z: {"x": (4 * z["m"] * z["n"], 0), "channel": (8 * z["n"], 0), "y": (0, z["m"] * z["n"])},
-    "zero": lambda z: {"y": (0, 4 * z["n"])},
-    "pack_keys": lambda z: {"x": (z["m"] * z["k"], 0), "y": (0, _pairs(z["m"], z["k"]))},
-    "layernorm": lambda z: {
+    "linear_residual": _linear_residual,
+    "probs_rows": lambda z, w: _probs(z, w, panels=False),
+    "probs_panels": lambda z, w: _probs(z, w, panels=True),
+    "attend_rows": lambda z, w: _attend(z, w, z["m"] * z["n"]),
+    "attend_panels": lambda z, w: _attend(z, w, _left(z, "n", True)),
+    "attend_add": _attend_add,
+    "narrow": lambda z, _: {"x": (4 * z["m"] * z["n"], 0), "channel": (8 * z["n"], 0), "y": (0, z["m"] * z["n"])},
+    "zero": lambda z, _: {"y": (0, 4 * z["n"])},
+    "pack_keys": lambda z, w: {"x": (z["m"] * z["k"], 0), "y": (0, _right(w, z["m"], z["k"]))},
+    "pack_panels": lambda z, _: {"x": (z["m"] * z["k"], 0), "y": (0, _left(z, "k", True))},
+    "layernorm": lambda z, _: {
         "x": (z["m"] * z["n"], 0),
         "channel": (8 * z["n"], 0),
         "y": (0, z["m"] * z["n"]),
     },
-    "lut": lambda z: {"x": (z["n"], 0), "table": (256, 0), "y": (0, z["n"])},
-    "add": lambda z: {"a": (z["n"], 0), "b": (z["n"], 0), "y": (0, z["n"])},
-    "mean": lambda z: {"x": (z["m"] * z["n"], 0), "y": (0, z["n"])},
+    "lut": lambda z, _: {"x": (z["n"], 0), "table": (256, 0), "y": (0, z["n"])},
+    "add": lambda z, _: {"a": (z["n"], 0), "b": (z["n"], 0), "y": (0, z["n"])},
+    "mean": lambda z, _: {"x": (z["m"] * z["n"], 0), "y": (0, z["n"])},
 }
+
+
+def fetched_bytes(stage: Stage) -> int:
+    """Bytes the DMA copies for a stage: its own fetches, and those of its loops over all their steps."""
+    return sum(fetch.size_bytes.evaluate({}) for fetch in stage.fetch) + _fetched(stage.body, {}, 1)
+
+
+def _fetched(body: tuple[Node, ...], sizes: dict[str, int], times: int) -> int:
+    total = 0
+    for node in body:
+        if isinstance(node, Loop):
+            full, rest = divmod(node.extent.evaluate(sizes), node.step)
+            for count, turns in ((node.step, full), (rest, int(rest > 0))):
+                inner = sizes | {f"{node.var}_n": count}
+                total += times * turns * sum(fetch.size_bytes.evaluate(inner) for fetch in node.fetch)
+                total += _fetched(node.body, inner, times * turns) if turns else 0
+    return total
 
 
 def moved_bytes(program: Program, calls: tuple[CallCount, ...]) -> Counter[tuple[str, str]]:
@@ -143,7 +180,7 @@ def moved_bytes(program: Program, calls: tuple[CallCount, ...]) -> Counter[tuple
     moved: Counter[tuple[str, str]] = Counter()
     for item in calls:
         pointers = {k: v for k, v in item.call.arguments if isinstance(v, Pointer)}
-        for field, (read, written) in call_traffic(item.call.op, item.sizes).items():
+        for field, (read, written) in call_traffic(item.call, item.sizes).items():
             region = regions[pointers[field].base]
             moved[region, "read"] += read * item.times
             moved[region, "write"] += written * item.times

@@ -34,10 +34,13 @@ def evaluate(
     """The price of a program.
 
     cycles = Σ stages (stage_cycles + loop_cycles · iterations + Σ calls Σ terms coefficient · feature)
-             + wait_states · flash_cycles_per_byte · bytes read from flash.
+             + wait_states · flash_cycles_per_byte · bytes read from flash
+             + wait_states · code_cycles_per_byte · bytes of code first run, from flash
+             + bytes moved in slow RAM · cycles to fill its cache line / bytes of the line, with wait states.
     """
     moved: Counter[tuple[str, str]] = Counter()
     stages, peaks = [], _stage_peaks(program)
+    fetched, slow = _fetched_bytes(program, calibration), _slow_ram(target, wait_states)
     for stage in program.stages:
         calls, iterations = count_calls(stage)
         traffic = moved_bytes(program, calls)
@@ -45,6 +48,8 @@ def evaluate(
         cycles = calibration.stage_cycles + calibration.loop_cycles * iterations
         cycles += sum(item.times * call_cycles(item, kernels, calibration) for item in calls)
         cycles += wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
+        cycles += wait_states * calibration.code_cycles_per_byte * fetched[stage.name]
+        cycles += sum(slow.get(region, 0.0) * count for (region, _), count in traffic.items())
         macs = sum(item.times * call_macs(item.call.op, item.sizes) for item in calls)
         used = tuple(dict.fromkeys(item.call.kernel for item in calls))
         tile = tuple(dict.fromkeys((loop.var, loop.step) for loop in loops(stage.body)))
@@ -52,29 +57,52 @@ def evaluate(
         stages.append(StageCost(stage.name, stage.ops, used, cycles, macs, read_written, peaks[stage.name], tile))
     total = sum(stage.cycles for stage in stages)
     code = code_bytes(program, calibration)
+    sizes = program.arena_bytes()
+    if program.code != "flash":
+        sizes |= {program.code: code - program.input_bytes - program.output_bytes}  # all but the sample of main
     return Cost(
         cycles=total,
         energy_joules=target.energy_joules(total),
         macs=sum(stage.macs for stage in stages),
         moved_bytes=tuple((region, way, count) for (region, way), count in sorted(moved.items())),
-        peak_bytes=tuple(sorted(program.arena_bytes().items())),
+        peak_bytes=tuple(sorted(sizes.items())),
         weight_bytes=program.weight_bytes(),
         code_bytes=code,
         stages=tuple(stages),
-        overruns=_overruns(program, target, budget, program.weight_bytes() + code),
+        overruns=_overruns(sizes, target, budget, program.weight_bytes() + code),
     )
 
 
 def code_bytes(program: Program, calibration: Calibration) -> int:
     """Flash of the emitted firmware besides its weights: start-up, kernels, calls, and the sample its main checks."""
-    calls = program.calls()
+    calls = tuple(program.calls())
     functions: dict[str, int] = {}
     for name in {call.kernel for call in calls}:
         functions |= calibration.kernels[name].functions
-    arguments = sum(len(call.arguments) for call in calls)
+    turns = sum(1 for stage in program.stages for _ in loops(stage.body))
     sample = program.input_bytes + program.output_bytes
-    glue = calibration.network_code_bytes + calibration.argument_code_bytes * arguments
+    glue = calibration.network_code_bytes + calibration.call_code_bytes * len(calls)
+    glue += calibration.loop_code_bytes * turns
     return round(glue) + sum(functions.values()) + sample
+
+
+def _fetched_bytes(program: Program, calibration: Calibration) -> dict[str, int]:
+    """Stage -> bytes of code that run there for the first time; 0 when code does not run from flash."""
+    fetched, seen = dict.fromkeys((stage.name for stage in program.stages), 0), set[str]()
+    for stage in program.stages if program.code == "flash" else ():
+        for item in count_calls(stage)[0]:
+            functions = calibration.kernels[item.call.kernel].functions
+            fetched[stage.name] += sum(size for name, size in functions.items() if name not in seen)
+            fetched[stage.name] += round(calibration.call_code_bytes)
+            seen |= set(functions)
+    return fetched
+
+
+def _slow_ram(target: Target, wait_states: int) -> dict[str, float]:
+    """Region -> cycles a byte that is touched once, of the RAM that takes time."""
+    if wait_states == 0 or target.data_cache is None:
+        return {}
+    return {region.name: region.fill_cycles / target.data_cache.fill_bytes for region in target.ram()}
 
 
 def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:
@@ -83,14 +111,14 @@ def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Cal
     return sum(fit[name] * term.evaluate(item.sizes) for name, term in kernels[item.call.kernel].terms)
 
 
-def _overruns(program: Program, target: Target, budget: Budget, flash_bytes: int) -> tuple[Overrun, ...]:
-    arenas = program.arena_bytes()
+def _overruns(sizes: Mapping[str, int], target: Target, budget: Budget, flash_bytes: int) -> tuple[Overrun, ...]:
+    code = target.code()
     found = [
-        Overrun(region.name, arenas[region.name], region.size_bytes)
-        for region in target.ram()
-        if arenas.get(region.name, 0) > region.size_bytes
+        Overrun(region.name, sizes[region.name], region.size_bytes)
+        for region in (*target.ram(), *((code,) if code else ()))
+        if sizes.get(region.name, 0) > region.size_bytes
     ]
-    limits = [("ram", sum(arenas.values()), budget.ram_bytes), ("flash", flash_bytes, budget.flash_bytes)]
+    limits = [("ram", sum(sizes.values()), budget.ram_bytes), ("flash", flash_bytes, budget.flash_bytes)]
     found += [Overrun(name, demand, limit) for name, demand, limit in limits if limit is not None and demand > limit]
     if flash_bytes > target.flash_bytes():
         found.append(Overrun("flash", flash_bytes, target.flash_bytes()))

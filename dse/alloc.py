@@ -3,7 +3,9 @@
 A buffer belongs to the innermost loop body that holds all its uses; every iteration writes it before reading it. Inside
 that body it is alive from the first to the last child node that touches it (a child that is a loop counts as a whole).
 Written as leaf positions in text order, that is one interval a buffer, so two buffers conflict exactly when their
-intervals meet, and placement is interval packing.
+intervals meet, and placement is interval packing. Three things reach further: whatever a parallel region touches is alive
+in all of it (the cores do not wait for each other), the double buffers of a loop that fetches are alive in all of the
+loop, and what a stage fetches is alive from the stage before on.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dse.program import Buffer, Call, Node, Pointer, Stage
+from dse.program import Buffer, Call, Node, Parallel, Pointer, Stage
 from dse.target import Region
 
 ALIGN_BYTES = 4
@@ -33,11 +35,23 @@ def live_spans(stages: Sequence[Stage], input_name: str, output_name: str) -> di
     """The live range of every buffer the stages touch; the input lives from the first leaf, the output to the last."""
     body: tuple[Node, ...] = tuple(node for stage in stages for node in stage.body)
     spans = _spans(body, 0)
+    for name, first in _fetched_ahead(stages).items():
+        spans[name] = Span(first, spans[name].last)
     end = sum(_leaf_count(node) for node in body) - 1
     for name, reach in ((input_name, Span(0, 0)), (output_name, Span(end, end))):
         touched = [reach, *_children_that_touch(name, body)]
         spans[name] = Span(min(span.first for span in touched), max(span.last for span in touched))
     return spans
+
+
+def _fetched_ahead(stages: Sequence[Stage]) -> dict[str, int]:
+    """What stages fetch -> the first leaf of the stage before, where the copy may start."""
+    found: dict[str, int] = {}
+    before = start = 0
+    for stage in stages:
+        found |= {fetch.dst.base: before for fetch in stage.fetch if fetch.dst.base not in found}
+        before, start = start, start + sum(_leaf_count(node) for node in stage.body)
+    return found
 
 
 def _children_that_touch(name: str, body: tuple[Node, ...]) -> list[Span]:
@@ -56,7 +70,14 @@ def _spans(body: tuple[Node, ...], start: int) -> dict[str, Span]:
     position = start
     for node in body:
         span = Span(position, position + _leaf_count(node) - 1)
-        inner = dict.fromkeys(_names(node), span) if isinstance(node, Call) else _spans(node.body, position)
+        if isinstance(node, Call):
+            inner = dict.fromkeys(_names(node), span)
+        else:
+            inner = _spans(node.body, position)
+            if isinstance(node, Parallel):
+                inner = dict.fromkeys(inner, span)
+            else:
+                inner |= {fetch.dst.base: span for fetch in node.fetch}
         inside.update(inner)
         for name in inner:
             touched.setdefault(name, []).append(span)

@@ -1,29 +1,76 @@
-"""The pencil of lowering: buffers, packed constants, loops and kernel calls of a Program under construction."""
+"""What lowering shares: buffers, constants, loops and kernel calls of a Program under construction."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
+from dse import quant
 from dse.ir import Array, Model, Op
-from dse.kernel import Kernel
-from dse.layout import even, pack_pairs, pairs_stride_bytes
+from dse.kernel import Kernel, runs_on
+from dse.layout import RIGHT, Right, is_high, panels_bytes, panels_stride_bytes
 from dse.program import Affine, Buffer, Call, Constant, Loop, Node, Pointer, Stage, affine, symbol
 from dse.schedule import Schedule
+from dse.target import Target
 
 Argument = Pointer | Affine | int | None
+_SCRATCHED = ("tlf_linear_args", "tlf_linear_residual_args", "tlf_probs_args", "tlf_attend_args")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """An activation in memory, the left-hand operand of products: (…, width) int8 as `rows` or as `panels`."""
+
+    base: Pointer
+    width: int
+    panels: bool = False
+
+    @property
+    def stride(self) -> int:
+        """Bytes from a row, or a group of two rows of panels, to the next."""
+        return panels_stride_bytes(self.width) if self.panels else self.width
+
+    def at(self, row: Affine | int = 0, column: Affine | int = 0) -> Pointer:
+        """Where an element lies; in panels its row and column are even."""
+        if self.panels:
+            offset = affine(row) * (self.stride // 2) + affine(column) * 4
+        else:
+            offset = affine(row) * self.width + affine(column)
+        return Pointer(self.base.base, self.base.offset_bytes + offset)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Packed weights of a linear op: `width` columns a head (all of them when there are no heads), `padded` stored."""
+
+    data: Pointer
+    channel: Pointer
+    layout: Right
+    width: int
+    padded: int
+    depth: int
+    high: bool
+    kernel: Kernel
+
+    @property
+    def stride(self) -> int:
+        """Bytes from a group of columns to the next."""
+        return self.layout.stride_bytes(self.depth)
 
 
 class Builder:
     """Collects what `lower` decides. Tensors are `rows` buffers unless the attention asks for another layout."""
 
-    def __init__(self, model: Model, schedule: Schedule, kernels: Mapping[str, Kernel]) -> None:
-        self.model, self.schedule, self.kernels = model, schedule, kernels
+    def __init__(self, model: Model, schedule: Schedule, target: Target, kernels: Mapping[str, Kernel]) -> None:
+        self.model, self.schedule = model, schedule
+        self.kernels = {name: kernel for name, kernel in kernels.items() if runs_on(kernel, target.isa)}
         self.buffers: dict[str, Buffer] = {}
         self.constants: dict[str, Constant] = {}
         self.stages: list[Stage] = []
+        self.done: set[str] = set()
         self._body: list[Node] = []
         self._largest: dict[str, int] = {}
         self._home: dict[str, Pointer] = {}
@@ -43,6 +90,11 @@ class Builder:
         self.buffers[name] = Buffer(name, size_bytes, role, dtype)
         return Pointer(name)
 
+    def new_matrix(self, name: str, rows: int, width: int, role: str, panels: bool) -> Matrix:
+        """A fresh (rows, width) activation as rows or panels."""
+        size = panels_bytes(rows, width) if panels else rows * width
+        return Matrix(self.new(name, size, role, "s16" if panels else "s8"), width, panels)
+
     def new_tensor(self, tensor: str) -> Pointer:
         """The home of a model tensor: dense rows."""
         self._home[tensor] = self.new(tensor, self.model.tensors[tensor].size_bytes, "activation")
@@ -51,6 +103,10 @@ class Builder:
     def tensor(self, tensor: str) -> Pointer:
         """Where a model tensor lives."""
         return self._home[tensor]
+
+    def rows(self, tensor: str) -> Matrix:
+        """A model tensor as left-hand operand."""
+        return Matrix(self.tensor(tensor), self.shape(tensor)[1])
 
     def overwrite_or_new(self, op: Op, *operands: str) -> Pointer:
         """The home of an elementwise op's result: a dead operand of the same size when there is one, else a new one."""
@@ -84,6 +140,7 @@ class Builder:
         outer, self._body = self._body, []
         yield
         self.stages.append(Stage(name, tuple(op.name for op in ops), tuple(self._body)))
+        self.done.update(op.name for op in ops)
         self._body = outer
 
     @contextmanager
@@ -103,19 +160,34 @@ class Builder:
         """The pointer moved on by some bytes."""
         return Pointer(pointer.base, pointer.offset_bytes + offset_bytes)
 
-    def call(self, kernel_op: str, source: Op, family: str = "", /, **arguments: Argument) -> None:
-        """Record one kernel call; the scratch its variant asks for becomes a buffer of its own."""
-        kernel = self._variant(kernel_op, family)
-        values = {k: affine(v) if isinstance(v, int) else v for k, v in arguments.items()}
-        if kernel.args in ("tlf_linear_args", "tlf_probs_args", "tlf_attend_args"):
-            values["scratch"] = self._scratch(kernel, source, values)
-        self._body.append(Call(kernel.name, kernel_op, source.name, tuple(values.items())))
+    # ---- kernels ---------------------------------------------------------------------------------------------------
 
-    def _variant(self, kernel_op: str, family: str) -> Kernel:
-        wanted = f"{kernel_op}_{self.schedule.variant(family)}"
-        if wanted not in self.kernels:
-            raise ValueError(f"kernels: there is no {wanted}; known variants: {', '.join(sorted(self.kernels))}")
-        return self.kernels[wanted]
+    def eligible(self, op: str, family: str, layout: str | None, facts: Mapping[str, int]) -> Kernel | None:
+        """The variant for a kernel op: the schedule's, else the best of the manifest (the last entry) that can serve.
+
+        A variant can serve when the target runs it, its right-hand layout is `layout` (None: any) and its contract (`when`)
+        holds for these facts.
+        """
+        wanted = f"{op}_{self.schedule.variant(family)}"
+        named = [k for k in self.kernels.values() if k.op == op][::-1]
+        for kernel in sorted(named, key=lambda k: k.name != wanted):
+            if layout in (None, kernel.layout) and kernel.serves(facts):
+                return kernel
+        return None
+
+    def choose(self, op: str, family: str, layout: str | None = None, **facts: int) -> Kernel:
+        """`eligible`, or ValueError."""
+        kernel = self.eligible(op, family, layout, facts)
+        if kernel is None:
+            raise ValueError(f"kernels: no variant of {op} can serve {facts} with layout {layout or 'any'}")
+        return kernel
+
+    def call(self, kernel: Kernel, source: Op, /, **arguments: Argument) -> None:
+        """Record one kernel call; the scratch its variant asks for becomes a buffer of its own."""
+        values = {k: affine(v) if isinstance(v, int) else v for k, v in arguments.items()}
+        if kernel.args in _SCRATCHED:
+            values["scratch"] = self._scratch(kernel, source, values)
+        self._body.append(Call(kernel.name, kernel.op, source.name, tuple(values.items()), kernel.layout))
 
     def _scratch(self, kernel: Kernel, source: Op, values: Mapping[str, Pointer | Affine | None]) -> Pointer | None:
         sizes = {k: v.evaluate(self._upper(v)) for k, v in values.items() if isinstance(v, Affine)}
@@ -132,69 +204,156 @@ class Builder:
     def _upper(self, value: Affine) -> dict[str, int]:
         return {name: self._largest.get(name, 0) for name, _ in value.terms}
 
-    # ---- the two calls that several ops share -------------------------------------------------------------------
+    # ---- the calls that several ops share --------------------------------------------------------------------------
+
+    def bound(self, op: Op) -> int:
+        """Largest magnitude of the op's accumulators over all int8 inputs."""
+        weights, bias = (self.model.constants[op.constant(role)] for role in ("w", "bias"))
+        return int(quant.accumulator_bound(weights, bias).max())
+
+    def weights(
+        self, op: Op, kernel: Kernel, heads: int = 1, tile: int = 1, head_width: int = 0, depth_width: int = 0
+    ) -> Weights:
+        """The packed weights of a linear op for a kernel.
+
+        head_width: columns a head is padded to (0: as it is). Head tiles start at a multiple of the layout's column group,
+        so a tile of one head is padded to it; ValueError when a tile of several heads cannot be.
+        depth_width: each head's share of the depth padded to that width.
+        """
+        right = RIGHT[kernel.layout]
+        matrix, bias, mult = (self.model.constants[op.constant(role)] for role in ("w", "bias", "mult"))
+        if depth_width:
+            matrix = pad_heads(matrix.T, heads, depth_width).T
+            heads = 1
+        width = head_width or len(matrix) // heads
+        padded = width
+        if tile < heads and tile * width % right.group:
+            if tile > 1:
+                raise ValueError(
+                    f"{op.name}: a head tile of {tile} x {width} columns must be a multiple of {right.group} "
+                    f"(layout {right.name}); take one head, or a multiple of {right.group // 2} heads"
+                )
+            padded = -(-width // right.group) * right.group
+        matrix, bias, mult = (pad_heads(values, heads, padded) for values in (matrix, bias, mult))
+        high = right.name == "quads" and is_high(mult, *_requantisation(op).values())
+        channel = right.pack_channel(bias, mult, high, op.integer("shift"))
+        return Weights(
+            data=self.constant(f"{op.name}.w", right.pack(matrix)),
+            channel=self.constant(f"{op.name}.channel", channel),
+            layout=right,
+            width=width,
+            padded=padded,
+            depth=matrix.shape[1],
+            high=high,
+            kernel=kernel,
+        )
 
     def linear(
         self,
-        layout: str,
         op: Op,
+        weights: Weights,
         x: Pointer,
+        source: Matrix,
         y: Pointer,
         rows: Affine | int,
-        out_stride: int,
-        heads: int = 0,
+        y_stride: int,
         head: Affine | int = 0,
         head_n: Affine | int = 1,
+        more: Mapping[str, Argument] | None = None,
     ) -> None:
-        """A linear call. With `heads`, the output columns are heads padded to an even width and only the tile
-        [head, head + head_n) is computed; without, all columns."""
-        weights, channel, width, depth = self.weights(op, heads)
-        stride = pairs_stride_bytes(depth)
-        first, count = (affine(head) * width, affine(head_n) * width) if heads else (affine(0), affine(width))
+        """A linear call on `rows` rows at `x` of `source`: the columns of the heads [head, head + head_n)."""
         self.call(
-            f"linear_{layout}",
+            weights.kernel,
             op,
-            "linear",
             x=x,
-            w=self.at(weights, first * (stride // 2)),
-            channel=self.at(channel, first * 8),
+            w=self.at(weights.data, affine(head) * weights.layout.column_bytes(weights.padded, weights.stride)),
+            channel=self.at(weights.channel, affine(head) * (8 * weights.padded)),
             y=y,
             m=rows,
-            n=count,
-            k=depth,
-            x_stride=depth,
-            w_stride=stride,
-            y_stride=out_stride,
-            round=op.integer("round"),
-            preshift=op.integer("preshift"),
-            shift=op.integer("shift"),
+            n=affine(head_n) * weights.width,
+            k=weights.depth,
+            x_stride=source.stride,
+            w_stride=weights.stride,
+            y_stride=y_stride,
+            **_requantisation(op),
+            high=int(weights.high),
+            x_panels=int(source.panels),
+            **(more or {}),
         )
 
-    def weights(self, op: Op, heads: int = 0, depth_heads: int = 0) -> tuple[Pointer, Pointer, int, int]:
-        """(pairs weights, channel records, columns, depth) of a linear op.
+    def residual_of(self, op: Op) -> Op | None:
+        """The add that the epilogue of a linear op takes over under this schedule: its only reader, whose other operand is
+        there already; None otherwise."""
+        readers = self.model.consumers(op.outputs[0])
+        if self.schedule.residual != "fused" or len(readers) != 1 or op.outputs[0] == self.model.output:
+            return None
+        (add,) = readers
+        other = [name for name in add.inputs if name != op.outputs[0]]
+        if add.kind != "add" or len(other) != 1 or other[0] not in self._home:
+            return None
+        return add if self.eligible("linear_residual", "linear", None, {"bound": self.bound(op)}) else None
 
-        With `heads` the columns are the padded width of one head; `depth_heads` pads each head's share of the depth.
+    def output_rows(
+        self,
+        op: Op,
+        x: Matrix,
+        rows: Affine | int,
+        row: Affine,
+        result: Pointer,
+        x_row: Affine | int = 0,
+        depth: tuple[int, int] = (1, 0),
+    ) -> None:
+        """`rows` rows of a whole linear op to dense rows of `result` from row `row` on, its residual add included.
+
+        depth: (heads, width each head's share of the depth is padded to).
         """
-        matrix = self.model.constants[op.constant("w")]
-        bias, mult = (self.model.constants[op.constant(role)] for role in ("bias", "mult"))
-        if depth_heads:
-            matrix = pad_heads(matrix.T, depth_heads).T
-        if heads:
-            matrix, bias, mult = (pad_heads(values, heads) for values in (matrix, bias, mult))
-        packed = self.constant(f"{op.name}.w", pack_pairs(matrix))
-        channel = self.constant(f"{op.name}.channel", np.stack([bias, mult], axis=1).astype(np.int32).reshape(-1))
-        columns, depth = matrix.shape
-        return packed, channel, columns // heads if heads else columns, depth
+        add = self.residual_of(op)
+        kind = "linear_rows" if add is None else "linear_residual"
+        weights = self.weights(op, self.choose(kind, "linear", bound=self.bound(op)), depth[0], 1, 0, depth[1])
+        width = self.shape(op.outputs[0])[1]
+        more: dict[str, Argument] = {}
+        if add is not None:
+            y_first = add.inputs[0] == op.outputs[0]
+            roles = ("mult_a", "mult_b") if y_first else ("mult_b", "mult_a")
+            more = {
+                "r": self.at(self.tensor(add.inputs[1 if y_first else 0]), row * width),
+                "r_stride": width,
+                "mult_y": add.integer(roles[0]),
+                "mult_r": add.integer(roles[1]),
+                "add_round": add.integer("round"),
+                "add_shift": add.integer("shift"),
+            }
+        self.linear(op, weights, x.at(x_row), x, self.at(result, row * width), rows, width, more=more)
+
+    def output_home(self, op: Op, overwrite: bool = True) -> Pointer:
+        """Where `output_rows` of this op goes: the home of its result, or of the sum when the residual add is fused.
+
+        overwrite: the sum may take the place of a dead residual operand.
+        """
+        add = self.residual_of(op)
+        if add is None:
+            return self.new_tensor(op.outputs[0])
+        other = [name for name in add.inputs if name != op.outputs[0]]
+        return self.overwrite_or_new(add, *(other if overwrite else ()))
+
+    def output_ops(self, op: Op) -> tuple[Op, ...]:
+        """The ops `output_rows` computes: the linear and its fused add."""
+        add = self.residual_of(op)
+        return (op,) if add is None else (op, add)
 
     def lut(self, op: Op, x: Pointer, y: Pointer, count: Affine) -> None:
         """A table call over `count` elements."""
         table = self.constant(f"{op.name}.table", self.model.constants[op.constant("table")])
-        self.call("lut", op, x=x, table=table, y=y, n=count)
+        self.call(self.choose("lut", "vector"), op, x=x, table=table, y=y, n=count)
 
 
-def pad_heads(values: Array, heads: int) -> Array:
-    """(heads*p, ...) -> (heads*even(p), ...): every head's channels padded with zeros to an even count."""
+def _requantisation(op: Op) -> dict[str, int]:
+    return {name: op.integer(name) for name in ("round", "preshift", "shift")}
+
+
+def pad_heads(values: Array, heads: int, width: int) -> Array:
+    """(heads*p, ...) -> (heads*width, ...): every head's channels padded with zeros to `width`."""
     split = values.reshape(heads, -1, *values.shape[1:])
-    padded = np.zeros((heads, even(split.shape[1]), *values.shape[1:]), values.dtype)
+    padded = np.zeros((heads, width, *values.shape[1:]), values.dtype)
     padded[:, : split.shape[1]] = split
     return padded.reshape(-1, *values.shape[1:])

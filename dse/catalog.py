@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from cost_models.calibration import load_calibration
+from dse import bench as kernel_bench
 from dse import calibrate as calibration_runs
 from dse import studies
 from dse.commands import Answer, Options
@@ -72,3 +73,12 @@ def calibrate(options: Options) -> Answer:
     """Fit the cost terms of every kernel on the emulated device and write the calibration file."""
     path, table = calibration_runs.calibrate(load_target(options.target), options.out, options.progress)
     return Answer({"written": str(path)}, (table, f"wrote {path}"))
+
+
+def bench(options: Options) -> Answer:
+    """Measure every kernel variant of a target on the networks' calls and write the CSV and Markdown tables."""
+    written, rows = kernel_bench.bench(load_target(options.target), options.out, options.progress)
+    columns = ("shape", "kernel", "cycles", "instructions", "mac_per_cycle", "cycles_per_element", "code_bytes")
+    table = _table("Kernels", columns, [tuple(str(row[column]) for column in columns) for row in rows])
+    anchors = _table("Published and earlier figures", ("what", "figure"), kernel_bench.ANCHORS)
+    return Answer(rows, (table, anchors, *(f"wrote {path}" for path in written)))

@@ -32,7 +32,7 @@ class Bytes(click.ParamType[int]):
         text = str(value).upper().removesuffix("B").removesuffix("I")
         unit = text[-1:] if text[-1:] in ("K", "M") else ""
         digits = text.removesuffix(unit) if unit else text
-        if not digits.isdigit() or not 0 < int(digits) * SIZES[unit] <= 2**32:
+        if not (digits.isascii() and digits.isdigit()) or not 0 < int(digits) * SIZES[unit] <= 2**32:
             self.fail(f"{value!r} is not a size; write for example 65536, 64K or 1M", param, ctx)
         return int(digits) * SIZES[unit]
 
@@ -82,7 +82,7 @@ SEARCH = _options(
         "--objective", default="latency", show_default=True, help="latency, memory, energy, flash; several: a,b."
     ),
     click.option("--trials", default=300, show_default=True, type=click.IntRange(1, 1_000_000)),
-    click.option("--seed", default=0, show_default=True, type=int),
+    click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1)),
     click.option("--wait-states", default=None, type=int, help="Flash wait states priced and executed (default 0)."),
     click.option("--exhaustive", is_flag=True, help="Price the whole space instead of searching."),
 )
@@ -167,6 +167,12 @@ _command(
     click.argument("target"),
     click.option("--out", type=click.Path(path_type=Path), help="File to write (default the committed one)."),
 )(catalog.calibrate)
+_command(
+    "bench",
+    click.argument("what", type=click.Choice(["kernels"])),
+    click.option("--target", default="stm32l476", show_default=True),
+    click.option("--out", type=click.Path(path_type=Path), help="Folder of the results (default studies/results)."),
+)(catalog.bench)
 _command("models")(catalog.models)
 _command("targets")(catalog.targets)
 _command("kernels", click.option("--target", default="stm32l476", show_default=True))(catalog.kernels)

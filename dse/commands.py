@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cost_models.model import Budget, peak_buffers
 from dse import execute, figures, pipeline, report
+from dse.folders import RUN_ENTRIES, check_run_folder, staged, write_files
+from dse.page import html_page
 from dse.pareto import OBJECTIVES, Point
 from dse.pipeline import Prepared
 from dse.schedule import read_schedule
@@ -56,6 +58,7 @@ class Options:
     seed: int = 0
     wait_states: int | None = None
     exhaustive: bool = False
+    what: str = ""
     schedule: Path | None = None
     out: Path | None = None
     toolchain: str = "auto"
@@ -176,11 +179,12 @@ def export(options: Options) -> Answer:
     """Emit the best (or the given) schedule as a C project."""
     prepared = _prepare(options)
     folder = _run_folder(options, prepared)
-    pipeline.check_writable(folder)
+    check_run_folder(folder)
     point, _ = _choose(options, prepared)
     if not point.cost.fits:
         return _overrun(options, prepared, point)
-    files = execute.write_run_folder(prepared, point, folder)
+    with staged(folder, RUN_ENTRIES) as work:
+        files = execute.write_run_folder(prepared, point, work)
     return Answer({"folder": str(folder), "files": sorted(files)}, (f"{len(files)} files written to {folder}",))
 
 
@@ -188,10 +192,27 @@ def deploy(options: Options) -> Answer:
     """Search, emit, build, run on the emulated device, and compare with the prediction."""
     prepared = _prepare(options)
     folder = _run_folder(options, prepared)
-    pipeline.check_writable(folder)
+    check_run_folder(folder)
     point, front = _choose(options, prepared)
     if not point.cost.fits:
         return _overrun(options, prepared, point)
+    with staged(folder, RUN_ENTRIES) as work:
+        predicted, outcome = _prove(options, prepared, point, front, work)
+    forms = [{"form": f.form, "sqnr_db": f.sqnr_db, "admitted": f.admitted} for f in prepared.forms]
+    shown = (
+        report.stage_table(predicted, outcome),
+        report.totals_table(predicted, outcome, forms),
+        f"schedule: {point.schedule.describe()}",
+        f"device: {outcome['device']}; toolchain: {outcome['toolchain']}; everything is in {folder}",
+    )
+    data = {"predicted": predicted, "executed": outcome, "schedule": point.schedule.to_toml(), "forms": forms}
+    return Answer(data | {"folder": str(folder)}, shown, exit_code=0 if outcome["bit_exact"] else 1)
+
+
+def _prove(
+    options: Options, prepared: Prepared, point: Point, front: Sequence[Point], folder: Path
+) -> tuple[figures.Figures, figures.Figures]:
+    """Fill a run folder: C, firmware, prediction, run and report. Returns the figures predicted and executed."""
     files = execute.write_run_folder(prepared, point, folder)
     options.progress("build", 0, 1)
     toolchain = execute.build_firmware(folder, prepared.target, options.toolchain)
@@ -202,17 +223,9 @@ def deploy(options: Options) -> Answer:
     options.progress("execute", 1, 1)
     scores = pipeline.accuracy(prepared, point.schedule.form, result.outputs)
     outcome = figures.executed(result, predicted, prepared.target, scores)
-    page = report.html_page(f"{prepared.loaded.model.name} on {prepared.target.name}", predicted, outcome, front)
-    pipeline.write_tree(folder, {"run.json": json.dumps(outcome, indent=2) + "\n", "report.html": page})
-    forms = [{"form": f.form, "sqnr_db": f.sqnr_db, "admitted": f.admitted} for f in prepared.forms]
-    shown = (
-        report.stage_table(predicted, outcome),
-        report.totals_table(predicted, outcome, forms),
-        f"schedule: {point.schedule.describe()}",
-        f"device: {outcome['device']}; toolchain: {outcome['toolchain']}; everything is in {folder}",
-    )
-    data = {"predicted": predicted, "executed": outcome, "schedule": point.schedule.to_toml(), "forms": forms}
-    return Answer(data | {"folder": str(folder)}, shown, exit_code=0 if outcome["bit_exact"] else 1)
+    page = html_page(f"{prepared.loaded.model.name} on {prepared.target.name}", predicted, outcome, front)
+    write_files(folder, {"run.json": json.dumps(outcome, indent=2) + "\n", "report.html": page})
+    return predicted, outcome
 
 
 def run(options: Options) -> Answer:

@@ -49,7 +49,7 @@ class Cost:
 
     @property
     def arena_bytes(self) -> int:
-        """Bytes of all arenas."""
+        """Bytes of all arenas, and of functions that run from RAM."""
         return sum(size for _, size in self.peak_bytes)
 
     @property

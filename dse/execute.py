@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from codegen.build import build
-from codegen.device import Device, DeviceFault, MemoryMap
+from codegen.device import Device, DeviceFault, map_of
 from codegen.names import arena_symbol, stage_symbols
 from dse import figures, pipeline
+from dse.folders import write_files
 from dse.ir import Array
 from dse.pareto import Point
 from dse.pipeline import Prepared
@@ -33,9 +34,9 @@ def write_run_folder(prepared: Prepared, point: Point, folder: Path) -> dict[str
         "schedule.toml": point.schedule.to_toml(),
         "program.txt": print_program(program),
         "cost.json": json.dumps(prediction, indent=2) + "\n",
-        "samples.npz": pipeline.sample_file(prepared, program.form),
+        "samples.npz": pipeline.sample_file(prepared, program.form, point.cost.cycles),
     }
-    pipeline.write_tree(folder, files)
+    write_files(folder, files)
     return files
 
 
@@ -102,10 +103,9 @@ def execute(
     stages and regions: names as in the Program. inputs: (samples, s, e) int8; expected: (samples, bytes) int8. Cycles
     are those of the first sample.
     """
-    memory = MemoryMap(tuple((r.name, r.base, r.size_bytes) for r in target.regions))
-    device = Device(elf, target.cpu, memory, wait_states)
+    device = open_device(elf, target, wait_states)
     device.boot()
-    arenas = {region: device.symbol(arena_symbol(region)) for region in regions}
+    sizes = {region: _size(device, region, target) for region in regions}
     symbols = stage_symbols(list(stages))
     device.paint_canaries()
     first, outputs, deepest = None, [], 0
@@ -128,11 +128,23 @@ def execute(
         ),
         outputs=results,
         bit_exact=bool(np.array_equal(results, expected)),
-        arena_bytes={region: symbol.size for region, symbol in arenas.items()},
+        arena_bytes=sizes,
         flash_bytes=device.flash_bytes,
         stack_bytes=deepest,
         canaries_intact=_intact(device),
     )
+
+
+def open_device(elf: Path, target: Target, wait_states: int = 0) -> Device:
+    """The emulated device of a target with a firmware in it, not yet booted."""
+    return Device(elf, target.cpu, map_of(target), wait_states)
+
+
+def _size(device: Device, region: str, target: Target) -> int:
+    """Bytes of the arena in a region, or of the functions where it holds code."""
+    if region in {r.name for r in target.ram()}:
+        return device.symbol(arena_symbol(region)).size
+    return device.symbol("__code_end").address - device.symbol("__code_start").address
 
 
 def _address(device: Device, function: str) -> int:

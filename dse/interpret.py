@@ -14,19 +14,20 @@ import numpy as np
 
 from dse import quant
 from dse.ir import Array
-from dse.layout import even, pack_pairs, pack_panels, panels_bytes, unpack_panels
+from dse.layout import RIGHT, Right
 from dse.memory import Memory
-from dse.program import Call, Loop, Node, Pointer, Program
+from dse.program import Call, Fetch, Loop, Node, Parallel, Pointer, Program
 
 
 @dataclass
 class Counters:
-    """What one run did: calls by (stage, kernel), MACs by stage, bytes by (region, direction)."""
+    """What one run did: calls by (stage, kernel), MACs by stage, bytes by (region, direction), bytes fetched by stage."""
 
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     macs: Counter[str] = field(default_factory=Counter)
     moved_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
     iterations: Counter[str] = field(default_factory=Counter)
+    fetched_bytes: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,40 @@ class _Frame:
         row: Array = self.rows(name, 1, count, 0, dtype)[0]
         return row
 
-    def pairs(self, name: str, columns: int, depth: int, stride: int) -> Array:
-        return self.memory.read_pairs(*self.pointers[name], columns, depth, stride)
+    @property
+    def layout(self) -> Right:
+        """The right-hand operand layout of the kernel."""
+        return RIGHT[self.call.layout]
+
+    def left(self, name: str, rows: int, depth: int, dtype: str = "s8") -> Array:
+        """(rows, depth) of a left-hand operand: rows, or panels when the record says so."""
+        if self.sizes.get(f"{name}_panels"):
+            return self.memory.read_panels(*self.pointers[name], rows, depth, self[f"{name}_stride"])
+        return self.rows(name, rows, depth, self[f"{name}_stride"], dtype)
+
+    def right(self, name: str, columns: int, depth: int) -> Array:
+        """(columns, depth) int8 of a right-hand operand."""
+        return self.memory.read_right(*self.pointers[name], columns, depth, self[f"{name}_stride"], self.layout)
+
+    def channel(self, name: str, columns: int) -> tuple[Array, Array]:
+        """(bias, mult) of the output columns."""
+        base, offset = self.pointers[name]
+        index = self.layout.channel_index(columns)
+        raw = self.memory.bytes(base, offset + 4 * index[..., None] + np.arange(4)).view("<i4")[..., 0]
+        words = np.zeros(int(index.max()) + 1, np.int32)
+        words[index] = raw
+        return self.layout.unpack_channel(words, columns, bool(self["high"]), self["shift"])
 
     def write(self, name: str, values: Array, stride: int) -> None:
         self.memory.write_rows(*self.pointers[name], values, stride)
 
-    def write_pairs(self, name: str, matrix: Array, stride: int) -> None:
-        """Store (columns, depth) int8 as `pairs`, whole words."""
-        packed = pack_pairs(matrix).reshape(even(matrix.shape[0]) // 2, -1)
-        self.write(name, packed, stride)
+    def write_right(self, name: str, matrix: Array) -> None:
+        """Store (columns, depth) int8 as the right-hand operand of a later product, clamped to -127..127."""
+        clamped = np.maximum(matrix, -127).astype(np.int8)
+        self.memory.write_right(*self.pointers[name], clamped, self[f"{name}_stride"], self.layout)
+
+    def write_panels(self, name: str, matrix: Array) -> None:
+        self.memory.write_panels(*self.pointers[name], matrix, self[f"{name}_stride"])
 
 
 def interpret(program: Program, input_values: Array) -> Interpretation:
@@ -81,7 +106,12 @@ def interpret(program: Program, input_values: Array) -> Interpretation:
     memory, counters = Memory(program), Counters()
     memory.write_rows(program.input.base, 0, input_values.astype(np.int8).reshape(1, -1), 0)
     memory.moved.clear()
-    for stage in program.stages:
+    for stage, following in zip(program.stages, [*program.stages[1:], None], strict=True):
+        if stage is program.stages[0]:
+            tickets = _issue(stage.fetch, {}, memory, counters, stage.name)
+        memory.arrive(tickets)
+        if following is not None:
+            tickets = _issue(following.fetch, {}, memory, counters, following.name)
         _run(stage.body, {}, memory, counters, stage.name)
     counters.moved_bytes = Counter(memory.moved)
     return Interpretation(memory.read_rows(program.output.base, 0, 1, program.output_bytes, 0)[0], counters)
@@ -90,14 +120,46 @@ def interpret(program: Program, input_values: Array) -> Interpretation:
 def _run(body: tuple[Node, ...], symbols: dict[str, int], memory: Memory, counters: Counters, stage: str) -> None:
     for node in body:
         if isinstance(node, Loop):
-            extent = node.extent.evaluate(symbols)
-            for first in range(0, extent, node.step):
-                counters.iterations[stage] += 1
-                inner = symbols | {node.var: first, f"{node.var}_n": min(node.step, extent - first)}
-                _run(node.body, inner, memory, counters, stage)
+            _run_loop(node, symbols, memory, counters, stage)
+        elif isinstance(node, Parallel):
+            with memory.parallel():
+                for core, (first, count) in enumerate(node.shares(node.extent.evaluate(symbols))):
+                    if count:
+                        memory.core = core
+                        inner = symbols | {node.var: first, f"{node.var}_n": count, "core": core}
+                        _run(node.body, inner, memory, counters, stage)
         else:
             counters.calls[stage, node.kernel] += 1
             counters.macs[stage] += _RUN[node.op](_Frame(memory, node, symbols))
+
+
+def _run_loop(loop: Loop, symbols: dict[str, int], memory: Memory, counters: Counters, stage: str) -> None:
+    extent = loop.extent.evaluate(symbols)
+    steps = [
+        symbols | {loop.var: first, f"{loop.var}_n": min(loop.step, extent - first), f"{loop.var}_slot": turn % 2}
+        for turn, first in enumerate(range(0, extent, loop.step))
+    ]
+    tickets = _issue(loop.fetch, steps[0], memory, counters, stage)
+    for step, following in zip(steps, [*steps[1:], None], strict=True):
+        counters.iterations[stage] += 1
+        memory.arrive(tickets)
+        if following is not None:
+            tickets = _issue(loop.fetch, following, memory, counters, stage)
+        _run(loop.body, step, memory, counters, stage)
+
+
+def _issue(
+    fetches: tuple[Fetch, ...], symbols: dict[str, int], memory: Memory, counters: Counters, stage: str
+) -> list[int]:
+    """Start copies: until they arrive, nobody may read or write where they go. Returns their tickets."""
+    tickets = []
+    for fetch in fetches:
+        size = fetch.size_bytes.evaluate(symbols)
+        counters.fetched_bytes[stage] += size
+        source = fetch.src.base, fetch.src.offset_bytes.evaluate(symbols)
+        target = fetch.dst.base, fetch.dst.offset_bytes.evaluate(symbols)
+        tickets.append(memory.start_copy(source, target, size))
+    return tickets
 
 
 def _accumulate(left: Array, right: Array) -> Array:
@@ -105,13 +167,12 @@ def _accumulate(left: Array, right: Array) -> Array:
 
 
 def _linear_acc(f: _Frame) -> Array:
-    x = f.rows("x", f["m"], f["k"], f["x_stride"])
-    return _accumulate(x, f.pairs("w", f["n"], f["k"], f["w_stride"]))
+    return _accumulate(f.left("x", f["m"], f["k"]), f.right("w", f["n"], f["k"]))
 
 
 def _linear(f: _Frame) -> Array:
-    channel = f.vector("channel", 2 * f["n"]).reshape(-1, 2)
-    return quant.requant(_linear_acc(f) + channel[:, 0], channel[:, 1], f["round"], f["preshift"], f["shift"])
+    bias, mult = f.channel("channel", f["n"])
+    return quant.requant(_linear_acc(f) + bias, mult, f["round"], f["preshift"], f["shift"])
 
 
 def _macs(f: _Frame) -> int:
@@ -123,13 +184,18 @@ def _linear_rows(f: _Frame) -> int:
     return _macs(f)
 
 
+def _linear_panels(f: _Frame) -> int:
+    f.write_panels("y", _linear(f))
+    return _macs(f)
+
+
 def _linear_keys(f: _Frame) -> int:
-    f.write_pairs("y", _linear(f), f["y_stride"])
+    f.write_right("y", _linear(f))
     return _macs(f)
 
 
 def _linear_values(f: _Frame) -> int:
-    f.write_pairs("y", _linear(f).T, f["y_stride"])
+    f.write_right("y", _linear(f).T)
     return _macs(f)
 
 
@@ -139,47 +205,55 @@ def _linear_add(f: _Frame) -> int:
     return _macs(f)
 
 
-def _probs(f: _Frame) -> tuple[Array, int]:
-    q = f.rows("q", f["m"], f["k"], f["q_stride"])
-    score = _accumulate(q, f.pairs("keys", f["n"], f["k"], f["keys_stride"]))
+def _linear_residual(f: _Frame) -> int:
+    r = f.rows("r", f["m"], f["n"], f["r_stride"])
+    y = quant.add(_linear(f), r, f["mult_y"], f["mult_r"], f["add_round"], f["add_shift"])
+    f.write("y", y, f["y_stride"])
+    return _macs(f)
+
+
+def _probs(f: _Frame) -> Array:
+    score = _accumulate(f.left("q", f["m"], f["k"]), f.right("keys", f["n"], f["k"]))
     (mult,) = f.vector("mult", 1)
-    e, sums = quant.softmax_rows(score, f.vector("table", 256, "u8"), int(mult), f["round"], f["shift"])
+    e, sums = quant.softmax_rows(score, f.vector("table", 256, "u8"), int(mult), f["shift"])
     f.write("sum", sums.astype(np.int32).reshape(1, -1), 0)
-    return e.astype(np.uint8), _macs(f)
+    return e.astype(np.uint8)
 
 
 def _probs_rows(f: _Frame) -> int:
-    e, macs = _probs(f)
-    f.write("e", e, f["e_stride"])
-    return macs
+    f.write("e", _probs(f), f["e_stride"])
+    return _macs(f)
 
 
 def _probs_panels(f: _Frame) -> int:
-    e, macs = _probs(f)
-    f.write("e", pack_panels(e).reshape(1, -1), 0)
-    return macs
+    f.write_panels("e", _probs(f))
+    return _macs(f)
 
 
-def _attend(f: _Frame, panels: bool) -> Array:
+def _attend(f: _Frame) -> Array:
     m, k = f["m"], f["k"]
-    if panels:
-        e = unpack_panels(f.vector("e", panels_bytes(m, k) // 2, "s16"), m, k)
-    else:
-        e = f.rows("e", m, k, f["e_stride"], "u8")
-    acc = _accumulate(e, f.pairs("values", f["n"], k, f["values_stride"]))
+    acc = _accumulate(f.left("e", m, k, "u8"), f.right("values", f["n"], k))
     (scale,) = f.vector("scale", 1)
     return quant.attend_product(acc, f.vector("sum", m), int(scale), f["preshift"])
 
 
-def _attend_rows(f: _Frame, panels: bool = False) -> int:
-    product = quant.exact_int32(_attend(f, panels) + f["round"])
-    f.write("y", quant.sat8(product >> f["shift"]), f["y_stride"])
+def _attended(f: _Frame) -> Array:
+    return quant.sat8(quant.exact_int32(_attend(f) + f["round"]) >> f["shift"])
+
+
+def _attend_rows(f: _Frame) -> int:
+    f.write("y", _attended(f), f["y_stride"])
     return _macs(f)
 
 
-def _attend_add(f: _Frame, panels: bool = False) -> int:
+def _attend_panels(f: _Frame) -> int:
+    f.write_panels("y", _attended(f))
+    return _macs(f)
+
+
+def _attend_add(f: _Frame) -> int:
     y = f.rows("y", f["m"], f["n"], f["y_stride"], "s32")
-    f.write("y", quant.exact_int32(_attend(f, panels) + y).astype(np.int32), f["y_stride"])
+    f.write("y", quant.exact_int32(_attend(f) + y).astype(np.int32), f["y_stride"])
     return _macs(f)
 
 
@@ -196,7 +270,12 @@ def _zero(f: _Frame) -> int:
 
 
 def _pack_keys(f: _Frame) -> int:
-    f.write_pairs("y", f.rows("x", f["m"], f["k"], f["x_stride"]), f["y_stride"])
+    f.write_right("y", f.rows("x", f["m"], f["k"], f["x_stride"]))
+    return 0
+
+
+def _pack_panels(f: _Frame) -> int:
+    f.write_panels("y", f.rows("x", f["m"], f["k"], f["x_stride"]))
     return 0
 
 
@@ -229,18 +308,20 @@ def _mean(f: _Frame) -> int:
 
 _RUN: dict[str, Callable[[_Frame], int]] = {
     "linear_rows": _linear_rows,
+    "linear_panels": _linear_panels,
     "linear_keys": _linear_keys,
     "linear_values": _linear_values,
     "linear_add": _linear_add,
+    "linear_residual": _linear_residual,
     "probs_rows": _probs_rows,
     "probs_panels": _probs_panels,
     "attend_rows": _attend_rows,
+    "attend_panels": _attend_panels,
     "attend_add": _attend_add,
-    "attend_rows_panels": lambda f: _attend_rows(f, panels=True),
-    "attend_add_panels": lambda f: _attend_add(f, panels=True),
     "narrow": _narrow,
     "zero": _zero,
     "pack_keys": _pack_keys,
+    "pack_panels": _pack_panels,
     "layernorm": _layernorm,
     "lut": _lut,
     "add": _add,

@@ -11,7 +11,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-ISA_CHAIN: dict[str, tuple[str, ...]] = {"armv7em": ("any", "armv7em"), "rv32imc": ("any", "rv32imc"), "any": ("any",)}
+from dse.layout import RIGHT
+
+ISA_CHAIN: dict[str, tuple[str, ...]] = {
+    "any": ("any",),
+    "rv32imc": ("any", "rv32imc"),
+    "armv7em": ("any", "armv7em"),
+    "armv7em-m7": ("any", "armv7em", "armv7em-m7"),
+}
 
 _BINARY: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
@@ -72,7 +79,8 @@ def _compile(node: ast.expr) -> Callable[[Mapping[str, int]], int]:
 
 @dataclass(frozen=True)
 class Kernel:
-    """One variant. `scratch`: bytes at given arguments; `terms`: (feature name, expression) in manifest order."""
+    """One variant. `scratch`: bytes at given arguments; `terms`: (feature name, expression) in manifest order; `layout`: of
+    its right-hand operands (dse/layout.py), "" without any; `when`: not 0 where its contract holds."""
 
     name: str
     op: str
@@ -82,6 +90,12 @@ class Kernel:
     source: str
     scratch: Expression
     terms: tuple[tuple[str, Expression], ...]
+    layout: str
+    when: Expression
+
+    def serves(self, facts: Mapping[str, int]) -> bool:
+        """True when the contract of the variant holds for these facts; KeyError when it asks for one that is missing."""
+        return self.when.evaluate(facts) != 0
 
 
 def kernels_root() -> Path:
@@ -102,13 +116,17 @@ def load_kernels() -> Mapping[str, Kernel]:
 
 
 def _kernel(name: str, entry: Any, manifest: Mapping[str, Any], where: str) -> Kernel:
-    wanted = {"op", "args", "isa", "source", "scratch", "terms"}
-    if not isinstance(entry, dict) or set(entry) != wanted:
-        raise ValueError(f"{where}: must have exactly the keys {', '.join(sorted(wanted))}")
+    wanted, optional = {"op", "args", "isa", "source", "scratch", "terms"}, {"layout", "when"}
+    if not isinstance(entry, dict) or not wanted <= set(entry) <= wanted | optional:
+        raise ValueError(
+            f"{where}: must have the keys {', '.join(sorted(wanted))} and may have {', '.join(sorted(optional))}"
+        )
     if entry["isa"] not in ISA_CHAIN:
         raise ValueError(f"{where}: isa {entry['isa']!r} is unknown; allowed: {', '.join(ISA_CHAIN)}")
     if not name.startswith(entry["op"] + "_"):
         raise ValueError(f"{where}: a variant of {entry['op']} is called {entry['op']}_<variant>")
+    if entry.get("layout", "") not in ("", *RIGHT):
+        raise ValueError(f"{where}: layout {entry['layout']!r} is unknown; allowed: {', '.join(RIGHT)}")
     if not (kernels_root() / entry["source"]).is_file():
         raise ValueError(f"{where}: source {entry['source']} does not exist under {kernels_root()}")
     features = entry["terms"]
@@ -117,11 +135,25 @@ def _kernel(name: str, entry: Any, manifest: Mapping[str, Any], where: str) -> K
     if not isinstance(features, dict):
         raise ValueError(f"{where}: terms must be a table, or the name of an entry that has one")
     terms = tuple((term, parse_expression(text)) for term, text in features.items())
-    scratch = parse_expression(entry["scratch"])
-    return Kernel(name, entry["op"], f"tlf_{name}", entry["args"], entry["isa"], entry["source"], scratch, terms)
+    return Kernel(
+        name=name,
+        op=entry["op"],
+        symbol=f"tlf_{name}",
+        args=entry["args"],
+        isa=entry["isa"],
+        source=entry["source"],
+        scratch=parse_expression(entry["scratch"]),
+        terms=terms,
+        layout=entry.get("layout", ""),
+        when=parse_expression(entry.get("when", "1")),
+    )
+
+
+def runs_on(kernel: Kernel, isa: str) -> bool:
+    """True when that instruction set runs the variant."""
+    return kernel.isa in ISA_CHAIN.get(isa, ("any",))
 
 
 def kernels_for(op: str, isa: str, kernels: Mapping[str, Kernel]) -> tuple[Kernel, ...]:
     """The variants of an op that an instruction set runs."""
-    chain = ISA_CHAIN.get(isa, ("any",))
-    return tuple(kernel for kernel in kernels.values() if kernel.op == op and kernel.isa in chain)
+    return tuple(kernel for kernel in kernels.values() if kernel.op == op and runs_on(kernel, isa))

@@ -1,12 +1,15 @@
-"""Operand layouts of the kernels (tileformer.h): int8 matrices <-> the bytes of `pairs` and `panels`."""
+"""Operand layouts of the kernels (tileformer.h): int8 matrices <-> the bytes of `panels`, `columns` and `quads`."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from dse.ir import Array
 
-PANEL_ROWS = 4
+HIGH_SHIFTS = range(17, 25)  # shifts the high-word requantisation is promised for
 
 
 def even(n: int) -> int:
@@ -14,51 +17,164 @@ def even(n: int) -> int:
     return n + n % 2
 
 
-def pairs_stride_bytes(depth: int) -> int:
-    """Bytes from one column pair to the next of a dense `pairs` matrix of that depth."""
-    return 2 * even(depth)
+# ---- panels: the left-hand operand as int16, two rows side by side ---------------------------------------------------
 
 
-def pairs_bytes(columns: int, depth: int) -> int:
-    """Bytes of a dense `pairs` matrix."""
-    return (even(columns) // 2) * pairs_stride_bytes(depth)
-
-
-def pack_pairs(matrix: Array) -> Array:
-    """(columns, depth) int8 -> the bytes of its dense `pairs` layout, as a flat int8 array; odd edges are zero."""
-    columns, depth = matrix.shape
-    padded = np.zeros((even(columns), even(depth)), np.int8)
-    padded[:columns, :depth] = matrix
-    blocks = padded.reshape(even(columns) // 2, 2, even(depth) // 2, 2)
-    return np.ascontiguousarray(blocks.transpose(0, 2, 3, 1)).reshape(-1)
-
-
-def unpack_pairs(words: Array, columns: int, depth: int) -> Array:
-    """(ceil(columns/2), 4*ceil(depth/2)) int8 rows of column pairs -> (columns, depth) int8."""
-    blocks = words.reshape(even(columns) // 2, even(depth) // 2, 2, 2)
-    return blocks.transpose(0, 3, 1, 2).reshape(even(columns), even(depth))[:columns, :depth]
+def panels_stride_bytes(depth: int) -> int:
+    """Bytes from one group of two rows to the next of dense panels."""
+    return 4 * even(depth)
 
 
 def panels_bytes(rows: int, depth: int) -> int:
-    """Bytes of an (rows, depth) matrix as int16 panels."""
-    return rows * even(depth) * 2
+    """Bytes of an (rows, depth) matrix as dense panels."""
+    return even(rows) // 2 * panels_stride_bytes(depth)
 
 
-def pack_panels(matrix: Array) -> Array:
-    """(rows, depth) uint8 -> its panels, as a flat int16 array; odd depth is padded with zero."""
-    rows, depth = matrix.shape
-    padded = np.zeros((rows, even(depth)), np.int16)
-    padded[:, :depth] = matrix
-    groups = [padded[r : r + PANEL_ROWS] for r in range(0, rows, PANEL_ROWS)]
-    return np.concatenate([g.reshape(len(g), -1, 2).transpose(1, 0, 2).reshape(-1) for g in groups])
+def panel_index(offset: int, rows: int, depth: int, stride: int) -> Array:
+    """(rows, 2 * even(depth)) byte indices of the words of panels, row by row."""
+    row = np.arange(rows)[:, None]
+    byte = np.arange(2 * even(depth))[None, :]
+    return np.asarray(offset + row // 2 * stride + row % 2 * 4 + byte // 4 * 8 + byte % 4)
 
 
-def unpack_panels(halfwords: Array, rows: int, depth: int) -> Array:
-    """The flat int16 panels of an (rows, depth) matrix -> (rows, depth) int16."""
-    out = np.empty((rows, even(depth)), np.int16)
-    width = even(depth)
-    for r in range(0, rows, PANEL_ROWS):
-        height = min(PANEL_ROWS, rows - r)
-        group = halfwords[r * width : (r + height) * width].reshape(width // 2, height, 2)
-        out[r : r + height] = group.transpose(1, 0, 2).reshape(height, width)
-    return out[:, :depth]
+# ---- the right-hand operand of a matrix product -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Right:
+    """A right-hand operand layout: columns are stored in groups of `group`, depths in multiples of `depth_multiple`."""
+
+    name: str
+    group: int
+    depth_multiple: int
+    reads_panels: bool = False  # its kernels multiply with int16 panels
+
+    def depth(self, depth: int) -> int:
+        """`depth` rounded up to what the layout stores."""
+        return -(-depth // self.depth_multiple) * self.depth_multiple
+
+    def stride_bytes(self, depth: int) -> int:
+        """Bytes from one group of columns to the next of a dense operand."""
+        return self.group * self.depth(depth)
+
+    def size_bytes(self, columns: int, depth: int) -> int:
+        """Bytes of a dense operand."""
+        return -(-columns // self.group) * self.stride_bytes(depth)
+
+    def depth_bytes(self, depth: int) -> int:
+        """Offset of a slice that starts at that depth (a multiple of `depth_multiple`)."""
+        return self.group * depth
+
+    def column_bytes(self, columns: int, stride: int) -> int:
+        """Offset of a slice that starts at that column (a multiple of `group`)."""
+        return columns * stride // self.group
+
+    def index(self, offset: int, columns: int, depth: int, stride: int) -> Array:
+        """Byte indices of the stored units that hold (columns, depth), in the order of `encode`."""
+        raise NotImplementedError
+
+    def encode(self, matrix: Array) -> Array:
+        """(columns, depth) int8 -> its stored units as int8, shaped like `index`."""
+        raise NotImplementedError
+
+    def decode(self, units: Array, columns: int, depth: int) -> Array:
+        """The inverse of `encode`: (columns, depth) int8."""
+        raise NotImplementedError
+
+    def pack(self, matrix: Array) -> Array:
+        """(columns, depth) int8 -> the bytes of its dense layout, flat int8; padding is zero."""
+        columns, depth = matrix.shape
+        out = np.zeros(self.size_bytes(columns, depth), np.int8)
+        out[self.index(0, columns, depth, self.stride_bytes(depth))] = self.encode(matrix)
+        return out
+
+    def pack_channel(self, bias: Array, mult: Array, high: bool, shift: int) -> Array:
+        """(n,) bias and mult -> the flat int32 channel parameters."""
+        raise NotImplementedError
+
+    def unpack_channel(self, words: Array, columns: int, high: bool, shift: int) -> tuple[Array, Array]:
+        """(bias, mult) (n,) int64 of flat int32 channel parameters."""
+        raise NotImplementedError
+
+    def channel_index(self, columns: int) -> Array:
+        """(2, columns) word indices of bias and mult."""
+        raise NotImplementedError
+
+
+class Columns(Right):
+    """Each column contiguous."""
+
+    def index(self, offset: int, columns: int, depth: int, stride: int) -> Array:
+        return np.asarray(offset + np.arange(columns)[:, None] * stride + np.arange(depth)[None, :])
+
+    def encode(self, matrix: Array) -> Array:
+        return matrix
+
+    def decode(self, units: Array, columns: int, depth: int) -> Array:
+        return units
+
+    def channel_index(self, columns: int) -> Array:
+        return np.asarray(np.arange(columns) * 2 + np.array([[0], [1]]))
+
+    def pack_channel(self, bias: Array, mult: Array, high: bool, shift: int) -> Array:
+        return np.stack([bias, mult], axis=1).astype(np.int32).reshape(-1)
+
+    def unpack_channel(self, words: Array, columns: int, high: bool, shift: int) -> tuple[Array, Array]:
+        bias, mult = words.astype(np.int64)[self.channel_index(columns)]
+        return bias, mult
+
+
+class Quads(Right):
+    """Four columns a group; a word holds a depth pair of two columns, a halfword `even + 256 · odd`."""
+
+    def index(self, offset: int, columns: int, depth: int, stride: int) -> Array:
+        pair = np.arange(even(columns) // 2)[:, None]
+        byte = np.arange(2 * even(depth))[None, :]
+        return np.asarray(offset + pair // 2 * stride + pair % 2 * 4 + byte // 4 * 8 + byte % 4)
+
+    def encode(self, matrix: Array) -> Array:
+        columns, depth = matrix.shape
+        padded = np.zeros((even(columns), even(depth)), np.int32)
+        padded[:columns, :depth] = matrix
+        if padded.min() < -127:
+            raise OverflowError("quads: a right-hand operand holds -128; allowed are -127..127")
+        halfwords = (padded[0::2] + 256 * padded[1::2]).astype("<i2")
+        return np.asarray(halfwords.view(np.int8))
+
+    def decode(self, units: Array, columns: int, depth: int) -> Array:
+        halfwords = np.ascontiguousarray(units).view("<i2").astype(np.int32)
+        low = halfwords.astype(np.int8).astype(np.int32)
+        both = np.stack([low, (halfwords - low) >> 8], axis=1).reshape(even(columns), even(depth))
+        return both[:columns, :depth].astype(np.int8)
+
+    def channel_index(self, columns: int) -> Array:
+        c = np.arange(columns)
+        return np.asarray(c // 4 * 8 + c % 4 + np.array([[0], [4]]))
+
+    def pack_channel(self, bias: Array, mult: Array, high: bool, shift: int) -> Array:
+        n = len(bias)
+        wide = np.zeros((2, -(-n // 4) * 4), np.int64)
+        wide[0, :n], wide[1, :n] = bias, mult
+        wide[0, 1::2] = 256 * wide[0, 1::2] + wide[0, 0::2]
+        if high:
+            wide[1] <<= np.where(np.arange(wide.shape[1]) % 2, 24 - shift, 32 - shift)
+        words = np.zeros(2 * wide.shape[1], np.int64)
+        words[self.channel_index(wide.shape[1])] = wide
+        return np.asarray((words & 0xFFFFFFFF).astype(np.uint32).view(np.int32))
+
+    def unpack_channel(self, words: Array, columns: int, high: bool, shift: int) -> tuple[Array, Array]:
+        bias, mult = words.astype(np.int64)[self.channel_index(columns)]
+        odd = bias[1::2] - bias[: len(bias) - len(bias) % 2 : 2]
+        bias[1::2] = ((odd + (1 << 31)) % (1 << 32) - (1 << 31)) >> 8
+        if high:
+            mult >>= np.where(np.arange(columns) % 2, 24 - shift, 32 - shift)
+        return bias, mult
+
+
+RIGHT: Mapping[str, Right] = {"columns": Columns("columns", 1, 1), "quads": Quads("quads", 4, 2, True)}
+
+
+def is_high(mult: Array, rounding: int, preshift: int, shift: int) -> bool:
+    """True when the requantisation may be taken from the high word of a 32 x 32 product (`high` in tileformer.h)."""
+    half = 1 << shift >> 1
+    return preshift == 0 and shift in HIGH_SHIFTS and int(mult.max()) < half and (rounding - half) % (1 << shift) == 0

@@ -8,11 +8,12 @@ from dataclasses import replace
 from dse.alloc import live_spans, place_buffers
 from dse.blocks import attention_blocks, feed_forward_blocks
 from dse.builder import Builder
+from dse.cluster import fetch_constants, share_work
 from dse.ir import Model, Op
 from dse.kernel import Kernel
 from dse.knobs import place
 from dse.lower_attention import lower_attention
-from dse.program import Buffer, Program, affine
+from dse.program import Program, affine
 from dse.schedule import Schedule
 from dse.target import Target
 
@@ -24,22 +25,22 @@ def lower(model: Model, schedule: Schedule, target: Target, kernels: Mapping[str
     """
     if model.form != schedule.form:
         raise ValueError(f"schedule of form {schedule.form!r} for a model of form {model.form!r}")
-    build = Builder(model, schedule, kernels)
+    build = Builder(model, schedule, target, kernels)
     attentions = {block.ops()[0].name: block for block in attention_blocks(model)}
     pairs = {block.up.name: block for block in feed_forward_blocks(model)} if schedule.feed_forward.rows else {}
-    done: set[str] = set()
     for op in model.ops:
-        if op.name in done:
+        if op.name in build.done:
             continue
         if op.name in attentions:
             lower_attention(build, attentions[op.name])
-            done.update(part.name for part in attentions[op.name].ops())
         elif op.name in pairs:
             block = pairs[op.name]
             _feed_forward(build, block.up, block.activation, block.down)
-            done.update(part.name for part in block.ops())
         else:
             _LOWER[op.kind](build, op)
+    if target.cores > 1:
+        build.stages = share_work(build.stages, build.buffers, target.cores, schedule.split)
+        build.stages, build.constants = fetch_constants(build.stages, build.buffers, build.constants)
     return _place(build, target)
 
 
@@ -47,9 +48,10 @@ def _place(build: Builder, target: Target) -> Program:
     model, schedule = build.model, build.schedule
     source, result = build.tensor(model.input), build.tensor(model.output)
     spans = live_spans(build.stages, source.base, result.base)
-    wanted = _preferences(schedule, target, build.buffers)
+    roles = {buffer.name: buffer.role for buffer in build.buffers.values()}
+    wanted = place.preferences(schedule.place, roles, [region.name for region in target.ram()])
     buffers = place_buffers(tuple(build.buffers.values()), spans, target.ram(), wanted)
-    roles = {source.base: "input", result.base: "output"}
+    ends = {source.base: "input", result.base: "output"}
     return Program(
         model=model.name,
         form=model.form,
@@ -59,38 +61,30 @@ def _place(build: Builder, target: Target) -> Program:
         input_bytes=model.tensors[model.input].size_bytes,
         output=result,
         output_bytes=model.tensors[model.output].size_bytes,
-        buffers=tuple(replace(b, role=roles.get(b.name, b.role)) for b in buffers),
+        buffers=tuple(replace(b, role=ends.get(b.name, b.role)) for b in buffers),
         constants=tuple(build.constants.values()),
         stages=tuple(build.stages),
+        code=schedule.code,
     )
 
 
-def _preferences(schedule: Schedule, target: Target, buffers: Mapping[str, Buffer]) -> dict[str, str]:
-    ram = target.ram()
-    if len(ram) < 2:
-        return {}
-    roles = place.PLACES[schedule.place]
-    return {name: ram[1].name for name, b in buffers.items() if "*" in roles or b.role in roles}
-
-
 def _linear(build: Builder, op: Op) -> None:
-    tokens, columns = build.shape(op.outputs[0])
-    target = build.new_tensor(op.outputs[0])
-    with build.stage(op.name, op):
-        build.linear("rows", op, build.tensor(op.inputs[0]), target, rows=tokens, out_stride=columns)
+    with build.stage(op.name, *build.output_ops(op)):
+        build.output_rows(op, build.rows(op.inputs[0]), build.shape(op.outputs[0])[0], affine(0), build.output_home(op))
 
 
 def _feed_forward(build: Builder, up: Op, act: Op, down: Op) -> None:
     """The depth-first pair: the hidden tensor exists for one row step at a time."""
-    (tokens, width), hidden = build.shape(up.inputs[0]), build.shape(up.outputs[0])[1]
+    tokens, hidden = build.shape(up.outputs[0])
     step = min(build.schedule.feed_forward.rows, tokens)
-    source, target = build.tensor(up.inputs[0]), build.new_tensor(down.outputs[0])
-    out_width = build.shape(down.outputs[0])[1]
-    slab = build.new(f"{up.outputs[0]}.rows", step * hidden, "hidden")
-    with build.stage(f"{up.name}+{down.name}", up, act, down), build.loop("row", tokens, step) as (row, row_n):
-        build.linear("rows", up, build.at(source, row * width), slab, rows=row_n, out_stride=hidden)
-        build.lut(act, slab, slab, row_n * hidden)
-        build.linear("rows", down, slab, build.at(target, row * out_width), rows=row_n, out_stride=out_width)
+    source, target = build.rows(up.inputs[0]), build.output_home(down)
+    slab = build.new_matrix(f"{up.outputs[0]}.rows", step, hidden, "hidden", panels=False)
+    weights = build.weights(up, build.choose("linear_rows", "linear", bound=build.bound(up)))
+    ops = up, act, *build.output_ops(down)
+    with build.stage(f"{up.name}+{down.name}", *ops), build.loop("row", tokens, step) as (row, row_n):
+        build.linear(up, weights, source.at(row), source, slab.at(), row_n, hidden)
+        build.lut(act, slab.at(), slab.at(), row_n * hidden)
+        build.output_rows(down, slab, row_n, row, target)
 
 
 def _layernorm(build: Builder, op: Op) -> None:
@@ -99,7 +93,7 @@ def _layernorm(build: Builder, op: Op) -> None:
     target = build.overwrite_or_new(op, op.inputs[0])
     with build.stage(op.name, op):
         build.call(
-            "layernorm",
+            build.choose("layernorm", "vector"),
             op,
             x=source,
             channel=build.records(op.name, op, ("mult", "round"), width),
@@ -132,7 +126,7 @@ def _add(build: Builder, op: Op) -> None:
     target = build.overwrite_or_new(op, *op.inputs)
     with build.stage(op.name, op):
         build.call(
-            "add",
+            build.choose("add", "vector"),
             op,
             a=left,
             b=right,
@@ -150,7 +144,7 @@ def _mean(build: Builder, op: Op) -> None:
     source, target = build.tensor(op.inputs[0]), build.new_tensor(op.outputs[0])
     with build.stage(op.name, op):
         build.call(
-            "mean",
+            build.choose("mean", "vector"),
             op,
             x=source,
             y=target,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
 from dse.ir import Array
-from dse.layout import even, unpack_pairs
+from dse.layout import Right, even, panel_index
 from dse.program import Buffer, Constant, Program
 
 NUMPY = {"s8": np.int8, "u8": np.uint8, "s16": np.int16, "s32": np.int32}
@@ -15,6 +17,31 @@ NUMPY = {"s8": np.int8, "u8": np.uint8, "s16": np.int16, "s32": np.int32}
 
 class OverlapError(AssertionError):
     """A call read bytes that another buffer has overwritten, or that nothing has written: the placement is wrong."""
+
+
+_IN_FLIGHT = -2
+_NOBODY, _SEVERAL = -1, -2
+
+
+class _Sharing:
+    """Who read and wrote every byte since a parallel region began."""
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self.readers = {region: np.full(size, _NOBODY, np.int16) for region, size in sizes.items()}
+        self.writers = {region: np.full(size, _NOBODY, np.int16) for region, size in sizes.items()}
+
+    def read(self, base: str, region: str, where: Array, core: int) -> None:
+        writer = self.writers[region][where]
+        if ((writer != _NOBODY) & (writer != core)).any():
+            raise OverlapError(f"{base}: core {core} reads what another core writes in the same parallel region")
+        reader = self.readers[region][where]
+        self.readers[region][where] = np.where((reader == _NOBODY) | (reader == core), core, _SEVERAL)
+
+    def write(self, base: str, region: str, where: Array, core: int) -> None:
+        for others in (self.readers[region][where], self.writers[region][where]):
+            if ((others != _NOBODY) & (others != core)).any():
+                raise OverlapError(f"{base}: core {core} writes what another core touches in the same parallel region")
+        self.writers[region][where] = core
 
 
 class Memory:
@@ -27,6 +54,9 @@ class Memory:
         self.owners = {region: np.full(size, -1, np.int32) for region, size in program.arena_bytes().items()}
         self.ids = {b.name: i for i, b in enumerate(program.buffers)}
         self.moved: Counter[tuple[str, str]] = Counter()  # (region, "read" | "write") -> bytes
+        self.core = 0
+        self._copies: dict[int, tuple[str, Array, Array]] = {}  # under way: base, where in the region, bytes
+        self._sharing: _Sharing | None = None
 
     def bytes(self, base: str, index: Array) -> Array:
         """Bytes of `base` at an index array, counted as read; raises OverlapError when they are not its own."""
@@ -37,6 +67,8 @@ class Memory:
         buffer = self.buffers[base]
         self._check_range(buffer, index)
         where = index + buffer.offset_bytes
+        if self._sharing is not None:
+            self._sharing.read(base, buffer.region, where, self.core)
         if (self.owners[buffer.region][where] != self.ids[base]).any():
             raise OverlapError(f"{base}: reads bytes it does not own in {buffer.region}")
         self.moved[buffer.region, "read"] += index.size
@@ -48,9 +80,44 @@ class Memory:
         buffer = self.buffers[base]
         self._check_range(buffer, index)
         where = index + buffer.offset_bytes
+        if self._sharing is not None:
+            self._sharing.write(base, buffer.region, where, self.core)
+        if (self.owners[buffer.region][where] == _IN_FLIGHT).any():
+            raise OverlapError(f"{base}: writes where a copy is under way in {buffer.region}")
         self.owners[buffer.region][where] = self.ids[base]
         self.moved[buffer.region, "write"] += index.size
-        self.arenas[buffer.region][where] = values.view(np.uint8).reshape(index.shape)
+        self.arenas[buffer.region][where] = np.ascontiguousarray(values).view(np.uint8).reshape(index.shape)
+
+    # ---- copies and cores ----------------------------------------------------------------------------------------
+
+    def start_copy(self, source: tuple[str, int], target: tuple[str, int], size: int) -> int:
+        """Start copying constant bytes; returns the ticket to `arrive` with. Nobody may touch the target before."""
+        base, offset = target
+        buffer, index = self.buffers[base], np.arange(size) + offset
+        self._check_range(buffer, index)
+        data = np.frombuffer(self.constants[source[0]].data, np.uint8)[source[1] : source[1] + size]
+        if len(data) != size:
+            raise OverlapError(f"{source[0]}: a copy of {size} bytes at {source[1]} reaches beyond the constant")
+        where = index + buffer.offset_bytes
+        self.owners[buffer.region][where] = _IN_FLIGHT
+        ticket = len(self._copies)
+        self._copies[ticket] = (base, where, data)
+        return ticket
+
+    def arrive(self, tickets: Sequence[int]) -> None:
+        """Wait for copies: from now on their targets can be read."""
+        for ticket in tickets:
+            base, where, data = self._copies[ticket]
+            region = self.buffers[base].region
+            self.arenas[region][where] = data
+            self.owners[region][where] = self.ids[base]
+
+    @contextmanager
+    def parallel(self) -> Iterator[None]:
+        """Inside, no core may touch what another one writes: OverlapError."""
+        self._sharing = _Sharing({region: len(arena) for region, arena in self.arenas.items()})
+        yield
+        self._sharing, self.core = None, 0
 
     @staticmethod
     def _check_range(buffer: Buffer, index: Array) -> None:
@@ -70,10 +137,27 @@ class Memory:
         rows, columns = values.shape
         self.store(base, row_index(offset, rows, columns * values.itemsize, stride), values)
 
-    def read_pairs(self, base: str, offset: int, columns: int, depth: int, stride: int) -> Array:
-        """(columns, depth) int8 of a `pairs` operand."""
-        raw = self.bytes(base, row_index(offset, even(columns) // 2, 2 * even(depth), stride))
-        return unpack_pairs(np.ascontiguousarray(raw).view(np.int8), columns, depth)
+    def read_right(self, base: str, offset: int, columns: int, depth: int, stride: int, layout: Right) -> Array:
+        """(columns, depth) int8 of a right-hand operand."""
+        raw = self.bytes(base, layout.index(offset, columns, depth, stride))
+        return layout.decode(np.ascontiguousarray(raw).view(np.int8), columns, depth)
+
+    def write_right(self, base: str, offset: int, matrix: Array, stride: int, layout: Right) -> None:
+        """Store (columns, depth) int8 as a right-hand operand, whole units."""
+        columns, depth = matrix.shape
+        self.store(base, layout.index(offset, columns, depth, stride), layout.encode(matrix))
+
+    def read_panels(self, base: str, offset: int, rows: int, depth: int, stride: int) -> Array:
+        """(rows, depth) int16 of panels."""
+        raw = self.bytes(base, panel_index(offset, rows, depth, stride))
+        return np.ascontiguousarray(raw).view("<i2")[:, :depth]
+
+    def write_panels(self, base: str, offset: int, matrix: Array, stride: int) -> None:
+        """Store (rows, depth) as panels; odd depth is padded with zero."""
+        rows, depth = matrix.shape
+        wide = np.zeros((rows, even(depth)), "<i2")
+        wide[:, :depth] = matrix
+        self.store(base, panel_index(offset, rows, depth, stride), wide.view(np.uint8))
 
 
 def row_index(offset: int, rows: int, width_bytes: int, stride: int) -> Array:

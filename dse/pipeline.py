@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,9 @@ from dse.search import Found, Progress, exhaust, search
 from dse.space import Space, build_space, check_schedule
 from dse.target import Target, load_target
 
-DEVICE_SAMPLES = 50
+DEVICE_CYCLES = 200_000_000  # what the emulated device may spend on labelled samples: about two seconds
+LEAST_SAMPLES = 20  # of the labelled ones, however long they take
+UNLABELLED_SAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def prepare(
     max_sqnr_loss_db: float = 1.0,
 ) -> Prepared:
     """Load, quantise every form, admit those within `max_sqnr_loss_db` of the unfused one; ValueError says why not."""
+    if not max_sqnr_loss_db >= 0:  # false for NaN too
+        raise ValueError(f"--max-sqnr-loss {max_sqnr_loss_db}: allowed is 0 dB or more")
     board = load_target(target)
     loaded = load_model(model, scope, calib, labels, hyper)
     wanted = (form,) if form else forms(loaded.model)
@@ -134,10 +137,14 @@ def reference_output(model: Model, x: Array) -> Array:
     return ops.run(model, x)[model.output].astype(np.int8).reshape(-1)
 
 
-def sample_file(prepared: Prepared, form: str) -> bytes:
-    """`samples.npz` of a run folder: int8 inputs (n, s, e) and the reference's int8 outputs (n, bytes)."""
+def sample_file(prepared: Prepared, form: str, cycles: float) -> bytes:
+    """`samples.npz` of a run folder: int8 inputs (n, s, e) and the reference's int8 outputs (n, bytes).
+
+    cycles: what the device takes for one of them.
+    """
     model, loaded = prepared.models[form], prepared.loaded
-    floats = loaded.samples[:1] if loaded.labels is None else loaded.test[device_samples(loaded)]
+    count = UNLABELLED_SAMPLES if loaded.labels is None else max(LEAST_SAMPLES, round(DEVICE_CYCLES / cycles))
+    floats = loaded.test[evenly(len(loaded.test), min(len(loaded.test), count))]
     inputs = ops.quantise_input(model, floats).astype(np.int8)
     expected = ops.run_batch(model, inputs).reshape(len(inputs), -1).astype(np.int8)
     stream = io.BytesIO()
@@ -145,10 +152,9 @@ def sample_file(prepared: Prepared, form: str) -> bytes:
     return stream.getvalue()
 
 
-def device_samples(loaded: LoadedModel) -> Array:
-    """Indices of the labelled test samples that the device runs: DEVICE_SAMPLES of them, evenly spread."""
-    count = len(loaded.test)
-    return np.unique(np.linspace(0, count - 1, min(count, DEVICE_SAMPLES)).astype(int))
+def evenly(available: int, count: int) -> Array:
+    """`count` different indices below `available`, evenly spread."""
+    return np.arange(count) * available // count
 
 
 def accuracy(prepared: Prepared, form: str, outputs: Array) -> dict[str, float]:
@@ -161,7 +167,7 @@ def accuracy(prepared: Prepared, form: str, outputs: Array) -> dict[str, float]:
     results = {
         f"fp32 ({count})": (ops.run_batch(loaded.model, loaded.test), loaded.labels),
         f"int8 reference ({count})": (reference, loaded.labels),
-        f"device ({len(outputs)})": (outputs, loaded.labels[device_samples(loaded)]),
+        f"device ({len(outputs)})": (outputs, loaded.labels[evenly(count, len(outputs))]),
     }
     return {
         name: float(np.mean(values.reshape(len(values), -1).argmax(axis=1) == labels))
@@ -174,46 +180,3 @@ def check_interpreter(prepared: Prepared, program: Program) -> bool:
     model = prepared.models[program.form]
     first = ops.quantise_input(model, prepared.loaded.samples[:1])[0]
     return bool(np.array_equal(interpret(program, first).output, reference_output(model, first)))
-
-
-def write_tree(folder: Path, files: Mapping[str, str | bytes]) -> None:
-    """Write files under a folder, all or none: into a sibling first, then renamed into place.
-
-    ValueError when the folder cannot be written. Files of an earlier run in the folder that are not replaced stay.
-    """
-    staging = folder.with_name(f".{folder.name}.partial")
-    try:
-        _clear(staging)
-        for name, content in files.items():
-            path = staging / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in files:
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            (staging / name).replace(target)
-    except OSError as error:
-        raise ValueError(f"output folder {folder}: {error.strerror or error}; give another with --out") from error
-    finally:
-        _clear(staging)
-
-
-def check_writable(folder: Path) -> None:
-    """ValueError when `folder` cannot be made or written to; leaves nothing behind."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    try:
-        Path(tempfile.mkdtemp(prefix=".tileformer-", dir=existing)).rmdir()
-    except OSError as error:
-        raise ValueError(f"output folder {folder}: {error.strerror or error}; give another with --out") from error
-
-
-def _clear(folder: Path) -> None:
-    if not folder.is_dir():
-        return
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir():
-            path.rmdir()
-        else:
-            path.unlink()
-    folder.rmdir()

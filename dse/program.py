@@ -2,7 +2,9 @@
 
 Three rooms read a Program and nothing else: the interpreter runs it, the cost model counts it, codegen prints it. Integers
 that change with a loop are affine expressions over two symbols a loop brings: its variable (`row`, the first index of the
-step) and its size (`row_n`, how many indices this step has: the step, or what is left of the extent).
+step) and its size (`row_n`, how many indices this step has: the step, or what is left of the extent). A loop that fetches
+ahead also brings `row_slot`, 0 or 1 in turn: which half of its double buffers this step uses. On several cores a Parallel
+brings the share of each core in the same way, and `core`.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,13 @@ class Affine:
     def evaluate(self, values: Mapping[str, int]) -> int:
         """The integer at these symbol values; KeyError for an unbound symbol."""
         return self.const + sum(factor * values[symbol] for symbol, factor in self.terms)
+
+    def substitute(self, values: Mapping[str, Affine]) -> Affine:
+        """The expression with symbols replaced by expressions."""
+        result = Affine(self.const)
+        for name, factor in self.terms:
+            result = result + values.get(name, symbol(name)) * factor
+        return result
 
     def __str__(self) -> str:
         parts = [symbol if factor == 1 else f"{factor} * {symbol}" for symbol, factor in self.terms]
@@ -88,12 +98,14 @@ class Pointer:
 
 @dataclass(frozen=True)
 class Call:
-    """One kernel call. `kernel` names the variant, `op` what it computes, `source` the model op it works for."""
+    """One kernel call. `kernel` names the variant, `op` what it computes, `source` the model op it works for, `layout` how
+    the variant stores right-hand operands ("" when it has none)."""
 
     kernel: str
     op: str
     source: str
     arguments: tuple[tuple[str, Pointer | Affine | None], ...]
+    layout: str = ""
 
     def argument(self, name: str) -> Pointer | Affine | None:
         """The argument of that field; KeyError when the record has none."""
@@ -101,25 +113,59 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Fetch:
+    """A copy of `size_bytes` from where constants lie to a buffer near the cores, by a DMA while the cores compute."""
+
+    dst: Pointer
+    src: Pointer
+    size_bytes: Affine
+
+
+@dataclass(frozen=True)
 class Loop:
-    """`for var in range(0, extent, step)`, binding `var` and `var_n = min(step, extent - var)`."""
+    """`for var in range(0, extent, step)`, binding `var` and `var_n = min(step, extent - var)`.
+
+    fetch: copies a step needs; they are complete when its body starts, and those of the next step run during the body,
+    in the other half of the double buffers (`var_slot`).
+    """
 
     var: str
     extent: Affine
     step: int
     body: tuple[Node, ...]
+    fetch: tuple[Fetch, ...] = ()
 
 
-Node = Call | Loop
+@dataclass(frozen=True)
+class Parallel:
+    """`body` once a core: core c has the indices [share(c), share(c + 1)) of `extent`, whole units of `grain`, as `var` and
+    `var_n`, and its number as `core`. A core without a share does nothing; all have finished when it ends."""
+
+    var: str
+    extent: Affine
+    grain: int
+    ways: int
+    body: tuple[Node, ...]
+
+    def shares(self, extent: int) -> tuple[tuple[int, int], ...]:
+        """(first index, count) of every core: units as even as can be."""
+        units = -(-extent // self.grain)
+        edges = [min(extent, units * core // self.ways * self.grain) for core in range(self.ways + 1)]
+        return tuple((a, b - a) for a, b in pairwise(edges))
+
+
+Node = Call | Loop | Parallel
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the run that is timed on its own: one C function. `ops` are the model ops it computes."""
+    """A part of the run that is timed on its own: one C function. `ops` are the model ops it computes. `fetch`: copies its
+    body needs, which run during the stage before."""
 
     name: str
     ops: tuple[str, ...]
     body: tuple[Node, ...]
+    fetch: tuple[Fetch, ...] = ()
 
 
 def loops(body: tuple[Node, ...]) -> Iterator[Loop]:
@@ -127,6 +173,7 @@ def loops(body: tuple[Node, ...]) -> Iterator[Loop]:
     for node in body:
         if isinstance(node, Loop):
             yield node
+        if not isinstance(node, Call):
             yield from loops(node.body)
 
 
@@ -145,6 +192,7 @@ class Program:
     buffers: tuple[Buffer, ...]
     constants: tuple[Constant, ...]
     stages: tuple[Stage, ...]
+    code: str = "flash"  # the region functions run from
 
     def arena_bytes(self) -> dict[str, int]:
         """Peak bytes by region: the size of each arena."""
@@ -181,7 +229,8 @@ def _calls(body: tuple[Node, ...]) -> Iterator[Call]:
 def print_program(program: Program) -> str:
     """The program as text, for people and for digests."""
     lines = [
-        f"program {program.model} form={program.form} target={program.target} schedule={program.schedule_digest}",
+        f"program {program.model} form={program.form} target={program.target} schedule={program.schedule_digest}"
+        + f" code={program.code}",
         f"input {_show(program.input)} {program.input_bytes} B, output {_show(program.output)} {program.output_bytes} B",
         "",
     ]
@@ -190,7 +239,8 @@ def print_program(program: Program) -> str:
         lines.append(f"buffer {buffer.name:<22} {buffer.size_bytes:>8} B  {buffer.dtype:<4} {buffer.role:<10} {place}")
     lines += [f"const  {c.name:<22} {c.size_bytes:>8} B  {c.dtype}" for c in program.constants]
     for stage in program.stages:
-        lines += ["", f"stage {stage.name}: {', '.join(stage.ops)}", *_print_body(stage.body, 1)]
+        lines += ["", f"stage {stage.name}: {', '.join(stage.ops)}", *_print_fetch(stage.fetch, "  ")]
+        lines += _print_body(stage.body, 1)
     return "\n".join(lines) + "\n"
 
 
@@ -200,11 +250,18 @@ def _print_body(body: tuple[Node, ...], depth: int) -> list[str]:
     for node in body:
         if isinstance(node, Loop):
             lines.append(f"{pad}for {node.var} in 0..{node.extent} step {node.step}")
+            lines += [*_print_fetch(node.fetch, pad + "  "), *_print_body(node.body, depth + 1)]
+        elif isinstance(node, Parallel):
+            lines.append(f"{pad}parallel {node.var} in 0..{node.extent} grain {node.grain} on {node.ways} cores")
             lines += _print_body(node.body, depth + 1)
         else:
             fields = ", ".join(f"{name}={_show(value)}" for name, value in node.arguments)
             lines.append(f"{pad}{node.kernel}({fields})  # {node.source}")
     return lines
+
+
+def _print_fetch(fetch: tuple[Fetch, ...], pad: str) -> list[str]:
+    return [f"{pad}fetch {_show(f.dst)} <- {_show(f.src)}, {f.size_bytes} B" for f in fetch]
 
 
 def _show(value: Pointer | Affine | None) -> str:

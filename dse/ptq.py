@@ -142,20 +142,35 @@ def _linear(work: _Work, op: Op) -> Op:
     return replace(
         op,
         constants=work.store(op, w=weights, bias=bias, mult=chosen.mult),
-        attributes=(("round", chosen.rounding), ("preshift", chosen.preshift), ("shift", chosen.shift)),
+        attributes=(
+            ("round", chosen.rounding),
+            ("preshift", chosen.preshift),
+            ("shift", chosen.shift),
+            ("right", int(_is_right(work.model, op.outputs[0]))),
+        ),
     )
+
+
+def _is_right(model: Model, name: str) -> bool:
+    """True for k, v and u: right-hand operands of a product, clamped to -127..127 (kernels/include/tileformer.h)."""
+    for op in model.consumers(name):
+        if op.kind == "probs" and op.inputs[1] == name and not op.integer("shared_keys"):
+            return True
+        if op.kind in ("attend", "attend_sum") and op.inputs[-1] == name:
+            return True
+    return False
 
 
 def _probs(work: _Work, op: Op) -> Op:
     q, k, heads = work.tensors[op.inputs[0]], work.tensors[op.inputs[1]], op.integer("heads")
     scale = op.number("scale") * np.asarray(q.scale) * np.asarray(k.scale)
-    mult, rounding, shift = quant.choose_softmax(scale, q.shape[1] // heads)
+    mult, shift = quant.choose_softmax(scale, q.shape[1] // heads)
     shared = op.integer("shared_keys")
     return replace(
         op,
         outputs=(op.outputs[0], f"{op.outputs[0]}.sum"),
         constants=work.store(op, table=quant.softmax_table(), mult=mult),
-        attributes=(("heads", heads), ("shared_keys", shared), ("round", rounding), ("shift", shift)),
+        attributes=(("heads", heads), ("shared_keys", shared), ("shift", shift)),
     )
 
 
@@ -225,7 +240,7 @@ def _add(work: _Work, op: Op) -> Op:
         stored = work.store(op, b=quant.quantise_values(values, b_scale, b_zero))
     ratios = a_scale / y_scale, b_scale / y_scale
     offset = y_zero - a_zero * ratios[0] - b_zero * ratios[1]
-    (mult_a, mult_b), rounding, shift = quant.choose_sum(ratios, 128, offset)
+    (mult_a, mult_b), rounding, shift = quant.choose_sum(ratios, 128, offset, quant.ADD_SHIFT)
     numbers = (("mult_a", mult_a), ("mult_b", mult_b), ("round", rounding), ("shift", shift))
     return replace(op, constants=stored, attributes=numbers)
 

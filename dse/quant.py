@@ -18,6 +18,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 INT32_MAX = 2**31 - 1
 NATS = 12.0  # the softmax table spans exp(-12) .. 1
 MAX_SHIFT = 24
+ADD_SHIFT = 14  # residual sums: ratios below 2 fit 16-bit multipliers, and err by less than 2^-7 of an output step
 PRESHIFT_MAX = 8
 ENOUGH_BITS = 9  # a multiplier below this many bits costs accuracy (NUMERICS): pre-shift the accumulator instead
 BIAS_REACH = 2**17  # larger integer biases would eat the bits of the whole tensor's multipliers
@@ -42,22 +43,26 @@ def sat8(values: Array) -> Array:
     return np.clip(values, -128, 127).astype(np.int8)
 
 
+def sat8_right(values: Array) -> Array:
+    """Clamped to -127..127, the range of a right-hand operand of a matrix product; int8."""
+    return np.clip(values, -127, 127).astype(np.int8)
+
+
 def requant(acc: Array, mult: Array, rounding: int, preshift: int, shift: int) -> Array:
     """sat8(((acc >> preshift) * mult + rounding) >> shift), int32 throughout; int8."""
     product = exact_int32(asr(acc, preshift) * np.asarray(mult, np.int64))
     return sat8(asr(product + rounding, shift))
 
 
-def softmax_index(distance: Array, mult: Array | int, rounding: int, shift: int) -> Array:
-    """min(255, (distance * mult + rounding) >> shift) of distances ≥ 0 below the row maximum; int64."""
-    product = exact_int32(exact_int32(distance) * np.asarray(mult, np.int64))
-    return np.minimum(255, asr(product + rounding, shift))
+def softmax_rows(score: Array, table: Array, mult: Array | int, shift: int) -> tuple[Array, Array]:
+    """(e uint8, row sums int64) of int32 scores (..., n); mult broadcasts against the rows.
 
-
-def softmax_rows(score: Array, table: Array, mult: Array | int, rounding: int, shift: int) -> tuple[Array, Array]:
-    """(e uint8, row sums int64) of int32 scores (..., n); mult broadcasts against the rows."""
-    score = exact_int32(score)
-    e = table[softmax_index(score.max(axis=-1, keepdims=True) - score, mult, rounding, shift)]
+    A score becomes a whole number of table steps, rounded, before the distance to the row's best is taken: the rounding of
+    that best is common to the row and cancels in the division by the sum.
+    """
+    product = exact_int32(exact_int32(score) * np.asarray(mult, np.int64))
+    step = asr((1 << shift >> 1) - product, shift)
+    e = table[np.minimum(255, step - step.min(axis=-1, keepdims=True))]
     return e, exact_int32(e.astype(np.int64).sum(axis=-1))
 
 
@@ -204,19 +209,23 @@ def softmax_table() -> Array:
     return np.asarray(np.rint(255.0 * np.exp(-NATS * np.arange(256) / 255.0)), np.uint8)
 
 
-def choose_softmax(score_scale: Sequence[float] | Array, depth: int) -> tuple[Array, int, int]:
-    """(mult (h,) int32, rounding, shift): index = (distance·mult + rounding) >> shift = distance in NATS/255.
+def score_bound(depth: int) -> int:
+    """Largest magnitude of a score: int8 queries times keys of -127..127."""
+    return 128 * 127 * depth
+
+
+def choose_softmax(score_scale: Sequence[float] | Array, depth: int) -> tuple[Array, int]:
+    """(mult (h,) int32, shift): step = (half - score·mult) >> shift, in units of NATS/255.
 
     score_scale: real score per integer, a head; depth: length of the dot product of two int8 vectors. A head whose
     smallest distance already exceeds the table is clamped, which leaves its softmax what it is: one-hot.
     """
-    distance = (128 * 128 + 128 * 127) * depth  # largest score minus smallest
-    steps = np.minimum(np.asarray(score_scale, np.float64) * 255.0 / NATS, (INT32_MAX - 1) // distance)
-    for shift in range(MAX_SHIFT, -1, -1):
+    bound = score_bound(depth)
+    steps = np.minimum(np.asarray(score_scale, np.float64) * 255.0 / NATS, (INT32_MAX - 4) // (2 * bound))
+    for shift in range(MAX_SHIFT, 0, -1):
         mult = np.maximum(1, np.rint(steps * 2.0**shift))
-        rounding = (1 << shift) >> 1
-        if mult.max() * distance + rounding < INT32_MAX:
-            return mult.astype(np.int32), rounding, shift
+        if mult.max() * bound + (1 << shift) < INT32_MAX:
+            return mult.astype(np.int32), shift
     raise OverflowError(f"softmax: dot products of depth {depth} are too long for int32")
 
 
@@ -281,9 +290,11 @@ def choose_layernorm(gamma: Array, beta: Array, width: int) -> tuple[Array, Arra
     raise OverflowError("LayerNorm: gamma or beta are 2^19 times the calibrated output range")
 
 
-def choose_sum(ratios: Sequence[float], reach: int, offset: float) -> tuple[tuple[int, ...], int, int]:
-    """(multipliers, rounding, shift) for (Σ aᵢ·multᵢ + rounding) >> shift ≈ Σ aᵢ·ratioᵢ + offset, |aᵢ| ≤ reach."""
-    for shift in range(MAX_SHIFT, -1, -1):
+def choose_sum(
+    ratios: Sequence[float], reach: int, offset: float, most: int = MAX_SHIFT
+) -> tuple[tuple[int, ...], int, int]:
+    """(multipliers, rounding, shift ≤ most) for (Σ aᵢ·multᵢ + rounding) >> shift ≈ Σ aᵢ·ratioᵢ + offset, |aᵢ| ≤ reach."""
+    for shift in range(most, -1, -1):
         mults = tuple(round(ratio * 2.0**shift) for ratio in ratios)
         rounding = rounding_term(offset, shift)
         if reach * sum(mults) + abs(rounding) < INT32_MAX:

@@ -1,8 +1,7 @@
-"""Figures, fronts and budgets -> terminal tables and one HTML page with plots."""
+"""Figures, fronts and budgets -> terminal tables."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -118,35 +117,3 @@ def overrun_lines(
     helps.append("fewer tokens, heads or channels, or a target with more memory")
     lines.append(f"  what would help: {'; '.join(helps)}")
     return lines
-
-
-def html_page(title: str, predicted: Figures, executed: Figures | None, points: Sequence[Point]) -> str:
-    """A self-contained page: totals, cycles per stage predicted beside executed, and the front."""
-    import plotly.graph_objects as go
-
-    names = [stage["name"] for stage in predicted["stages"]]
-    bars = [go.Bar(name="predicted", x=names, y=[s["cycles"] for s in predicted["stages"]])]
-    if executed:
-        bars.append(go.Bar(name="executed", x=names, y=[s["cycles"] for s in executed["stages"]]))
-    stages = go.Figure(bars).update_layout(barmode="group", yaxis_title="cycles", title="Cycles by stage")
-    plane = go.Figure(
-        go.Scatter(
-            x=[p.cost.arena_bytes for p in points],
-            y=[p.cost.cycles for p in points],
-            mode="lines+markers",
-            line_shape="hv",
-            text=[p.schedule.describe() for p in points],
-        )
-    ).update_layout(xaxis_title="arena bytes", yaxis_title="cycles", title="Latency against memory")
-    rows = "".join(
-        f"<tr><td>{html.escape(key)}</td><td>{predicted.get(key)}</td><td>{(executed or {}).get(key, '')}</td></tr>"
-        for key in ("cycles", "mac_per_cycle", "latency_ms", "energy_uj", "arena_bytes", "flash_bytes", "stack_bytes")
-    )
-    charts = stages.to_html(full_html=False, include_plotlyjs="inline") + plane.to_html(
-        full_html=False, include_plotlyjs=False
-    )
-    return (
-        f"<!doctype html><meta charset='utf-8'><title>{html.escape(title)}</title><style>body{{font:15px sans-serif;"
-        "margin:2em auto;max-width:70em}td,th{padding:.2em 1em;text-align:right}</style>"
-        f"<h1>{html.escape(title)}</h1><table><tr><th></th><th>predicted</th><th>executed</th></tr>{rows}</table>{charts}"
-    )

@@ -8,6 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+FAMILIES = ("linear", "probs", "attend", "vector")  # kernels chosen together; vector: everything that is no product
+PANELS = ("map", "query", "context", "input")
+SPLITS = ("heads", "rows")
+
 
 @dataclass(frozen=True)
 class Attention:
@@ -40,17 +44,22 @@ class FeedForward:
 
 @dataclass(frozen=True)
 class Schedule:
-    """form: fused weights; kernels: (family, variant suffix); place: which buffers prefer which RAM region."""
+    """form: fused weights; kernels: (family, variant suffix); panels: which left-hand operands are kept as int16 panels
+    (of PANELS); residual: "separate" adds, or "fused" into the epilogue of the linear before; place: which buffers prefer
+    which RAM region; code: the region functions run from; split: what a core takes of the attention map."""
 
     form: str
     attention: Attention
     feed_forward: FeedForward = field(default_factory=FeedForward)
     kernels: tuple[tuple[str, str], ...] = ()
-    map_layout: str = "panels"
+    panels: tuple[str, ...] = ()
+    residual: str = "separate"
     place: str = "first"
+    code: str = "flash"
+    split: str = "heads"
 
     def variant(self, family: str) -> str:
-        """The variant chosen for a kernel family (linear, probs, attend); "ref" when nothing was chosen."""
+        """The variant chosen for a kernel family (of FAMILIES); "ref" when nothing was chosen."""
         return dict(self.kernels).get(family, "ref")
 
     def describe(self) -> str:
@@ -63,12 +72,18 @@ class Schedule:
             attention = f"depth-first {a.rows} rows (map {a.map_rows}), {heads}, {a.outer} outer"
             attention += f", Q {a.query}, output {a.output}"
         pair = f", FFN {self.feed_forward.rows} rows" if self.feed_forward.rows else ""
-        variant = self.variant("linear")
-        return f"form {self.form}; {attention}; map {self.map_layout}{pair}; {variant}; place {self.place}"
+        panels = "+".join(self.panels) or "none"
+        variants = ", ".join(dict.fromkeys(variant for _, variant in self.kernels)) or "ref"
+        return (
+            f"form {self.form}; {attention}; panels {panels}{pair}; residual {self.residual}; {variants}; "
+            f"place {self.place}; code {self.code}; split {self.split}"
+        )
 
     def to_toml(self) -> str:
         """The schedule as TOML text."""
-        lines = [f'form = "{self.form}"', f'map_layout = "{self.map_layout}"', f'place = "{self.place}"']
+        panels = ", ".join(f'"{name}"' for name in self.panels)
+        lines = [f'form = "{self.form}"', f"panels = [{panels}]"]
+        lines += [f'{key} = "{getattr(self, key)}"' for key in ("residual", "place", "code", "split")]
         lines += ["", "[kernels]", *(f'{family} = "{variant}"' for family, variant in self.kernels)]
         for title, part in (("attention", self.attention), ("feed_forward", self.feed_forward)):
             lines += ["", f"[{title}]"]
@@ -108,8 +123,11 @@ def parse_schedule(table: dict[str, Any], where: str) -> Schedule:
         attention=_part(Attention, _table(table, "attention", where), f"{where}: attention"),
         feed_forward=_part(FeedForward, _table(table, "feed_forward", where), f"{where}: feed_forward"),
         kernels=tuple(sorted(kernels.items())),
-        map_layout=_typed(table, "map_layout", "panels", where),
+        panels=_names(table, "panels", where),
+        residual=_typed(table, "residual", "separate", where),
         place=_typed(table, "place", "first", where),
+        code=_typed(table, "code", "flash", where),
+        split=_typed(table, "split", "heads", where),
     )
 
 
@@ -118,6 +136,13 @@ def _typed(table: dict[str, Any], key: str, default: str, where: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{where}: {key} must be text, got {value!r}")
     return value
+
+
+def _names(table: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+    value = table.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"{where}: {key} must be a list of text, got {value!r}")
+    return tuple(value)
 
 
 def _table(table: dict[str, Any], key: str, where: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ ILLEGAL = 1.0  # violation reported for a point that means no schedule
 
 @dataclass(frozen=True)
 class Found:
-    """`best` by the first objective among the fitting; `front` over all objectives; `nearest` when nothing fits."""
+    """`best` by the first objective among the fitting; `front` over all objectives; `nearest` the best, fitting or not."""
 
     best: Point | None
     front: tuple[Point, ...]
@@ -73,7 +73,7 @@ def search(
             return [1e18] * len(objectives)
         priced = log.price(schedule)
         trial.set_constraint("legal", 0.0)
-        trial.set_constraint("memory", float(sum(over.excess_bytes for over in priced.cost.overruns)))
+        trial.set_constraint("memory", float(_excess(priced)))
         if progress is not None:
             progress(trial.number + 1, trials, _best_value(log, objectives))
         return priced.values(objectives)
@@ -92,18 +92,21 @@ def _study(objectives: int, seed: int) -> optuna.Study:
 
 
 def _polish(space: Space, log: _Log, objectives: Sequence[str]) -> None:
-    """Steepest descent from the best point of each objective: change one or two knobs until nothing improves."""
+    """Steepest descent from the best point of each objective: change one or two knobs until nothing improves.
+
+    While nothing fits, what descends is the bytes too many: a budget is called too small only where no step helps.
+    """
     reach = _points_by_schedule(space, log)
     for index in range(len(objectives)):
         current = _best_point(log, objectives, index)
-        while current is not None and current.schedule in reach:
+        while current.schedule in reach:
             for point in _neighbours(space, reach[current.schedule]):
                 schedule = space.decode(point)
                 if schedule is not None:
                     reach.setdefault(schedule, point)
                     log.price(schedule)
             better = _best_point(log, objectives, index)
-            if better is None or better.values(objectives)[index] >= current.values(objectives)[index]:
+            if _rank(better, objectives, index)[:2] >= _rank(current, objectives, index)[:2]:
                 break
             current = better
 
@@ -115,30 +118,32 @@ def _points_by_schedule(space: Space, log: _Log) -> dict[Schedule, dict[str, str
 def _neighbours(space: Space, point: dict[str, str | int]) -> list[dict[str, str | int]]:
     found = []
     options = dict(space.choices)
-    names = list(options)
-    for i, first in enumerate(names):
+    for first in options:
         for a in options[first]:
             found.append(point | {first: a})
             if first in ("nest", "rows"):
-                for second in names[i + 1 :]:
+                for second in (name for name in options if name != first):
                     found += [point | {first: a, second: b} for b in options[second]]
     return found
 
 
-def _best_point(log: _Log, objectives: Sequence[str], index: int) -> Point | None:
-    fitting = [p for p in log.points.values() if p.cost.fits]
-    return min(fitting, key=lambda p: _rank(p, objectives, index), default=None)
+def _best_point(log: _Log, objectives: Sequence[str], index: int) -> Point:
+    return min(log.points.values(), key=lambda p: _rank(p, objectives, index))
 
 
 def _rank(point: Point, objectives: Sequence[str], index: int) -> tuple[float, ...]:
-    """The objective first, the others and then memory as tie-breakers: equal latency takes the smaller arena."""
+    """Bytes too many, then the objective; the others and memory break ties: equal latency takes the smaller arena."""
     values = point.values(objectives)
-    return (values[index], *values, point.cost.arena_bytes, point.cost.flash_bytes)
+    return (_excess(point), values[index], *values, point.cost.arena_bytes, point.cost.flash_bytes)
+
+
+def _excess(point: Point) -> int:
+    return sum(over.excess_bytes for over in point.cost.overruns)
 
 
 def _best_value(log: _Log, objectives: Sequence[str]) -> float:
     best = _best_point(log, objectives, 0)
-    return best.values(objectives)[0] if best else float("nan")
+    return best.values(objectives)[0] if best.cost.fits else float("nan")
 
 
 def exhaust(space: Space, evaluate: Evaluate, objectives: Sequence[str] = ("latency",)) -> Found:
@@ -154,6 +159,6 @@ def _found(space: Space, log: _Log, objectives: Sequence[str], trials: int) -> F
     first = space.decode(space.baselines()[0])
     if first is None:
         raise ValueError("space: the first baseline is not a legal schedule")
-    nearest = min(points, key=lambda p: (sum(o.excess_bytes for o in p.cost.overruns), *p.values(objectives)))
     best = _best_point(log, objectives, 0)
-    return Found(best, front(points, objectives), nearest, len(points), trials, log.price(first))
+    fitting = best if best.cost.fits else None
+    return Found(fitting, front(points, objectives), best, len(points), trials, log.price(first))

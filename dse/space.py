@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dse.blocks import attention_blocks, feed_forward_blocks
 from dse.ir import Model
-from dse.kernel import Kernel, kernels_for
-from dse.knobs import KNOBS, Choice, Context
+from dse.kernel import Kernel, runs_on
+from dse.knobs import KNOBS, Choice, Context, place
 from dse.knobs.nest import LAYERS
-from dse.schedule import Attention, FeedForward, Schedule
+from dse.layout import RIGHT
+from dse.schedule import FAMILIES, PANELS, SPLITS, Attention, FeedForward, Schedule
 from dse.target import Target
 
-FAMILIES = ("attend", "linear", "probs")
 Point = Mapping[str, Choice]
 
 
@@ -38,29 +38,50 @@ class Space:
         nest, heads = str(point["nest"]), int(point["heads"])
         rows, map_rows = (int(part) for part in str(point["rows"]).split("/"))
         attention = _attention(str(point["form"]), nest, heads, rows, map_rows, self.context, point["rows"])
-        if attention is None:
+        kernels = tuple((family, str(point[family])) for family in sorted(FAMILIES))
+        panels = tuple(name for name in str(point["panels"]).split("+") if name != "none")
+        if attention is None or not self._kernels_agree(str(point["form"]), heads, dict(kernels), panels):
             return None
         return Schedule(
             form=str(point["form"]),
             attention=attention,
             feed_forward=FeedForward(int(point["feed_forward"])),
-            kernels=tuple((family, str(point["kernel"])) for family in FAMILIES),
-            map_layout=str(point["map"]),
+            kernels=kernels,
+            panels=panels,
+            residual=str(point["residual"]),
             place=str(point["place"]),
+            code=str(point["code"]),
+            split=str(point["split"]),
         )
+
+    def _kernels_agree(self, form: str, tile: int, kernels: Mapping[str, str], panels: tuple[str, ...]) -> bool:
+        """True when the product kernels share a right-hand layout that knows panels and holds tiles of that many heads."""
+        layouts = {self.context.layouts.get((family, kernels[family]), "columns") for family in FAMILIES[:3]}
+        if not self.context.has_attention:
+            return not panels
+        if len(layouts) > 1:
+            return False
+        right = RIGHT[layouts.pop()]
+        if panels and not right.reads_panels:
+            return False
+        whole = tile in (1, self.context.heads)
+        return whole or all(tile * right.depth(width) % right.group == 0 for width in self.context.widths[form])
 
     def encode(self, schedule: Schedule) -> dict[str, Choice]:
         """The point that decodes to this schedule."""
         a, first = schedule.attention, min(4, self.context.tokens)
         return {
             "form": schedule.form,
-            "kernel": schedule.variant("linear"),
+            **{family: schedule.variant(family) for family in FAMILIES},
             "nest": f"{a.outer}/{a.query}/{a.output}" if a.rows else LAYERS,
             "heads": a.heads,
             "rows": f"{a.rows}/{a.map_rows}" if a.rows else f"{first}/{first}",
-            "map": schedule.map_layout,
+            "panels": "+".join(schedule.panels) or "none",
+            "residual": schedule.residual,
             "feed_forward": schedule.feed_forward.rows,
             "place": schedule.place,
+            "code": schedule.code,
+            "split": schedule.split,
         }
 
     def schedules(self) -> Iterator[Schedule]:
@@ -74,7 +95,8 @@ class Space:
     def baselines(self) -> tuple[dict[str, Choice], ...]:
         """Plain points to start from: layer by layer, all heads; and the usual depth-first ones, per form."""
         plain = {name: options[0] for name, options in self.choices}
-        best = {"kernel": self.context.variants[-1], "map": dict(self.choices)["map"][-1]}
+        best: dict[str, Choice] = {family: variants[-1] for family, variants in self.context.variants.items()}
+        best |= {"panels": dict(self.choices)["panels"][-1], "residual": dict(self.choices)["residual"][-1]}
         starts: list[dict[str, Choice]] = []
         for form in self.context.forms:
             starts.append(plain | {"form": form})
@@ -110,18 +132,24 @@ def check_schedule(schedule: Schedule, space: Space) -> None:
     a, context = schedule.attention, space.context
     if schedule.form not in context.forms:
         raise ValueError(f"schedule: form {schedule.form!r} is not admitted here; allowed: {', '.join(context.forms)}")
-    variants = {variant for _, variant in schedule.kernels}
-    if not variants <= set(context.variants):
-        raise ValueError(f"schedule: kernels must be among {', '.join(context.variants)}, got {sorted(variants)}")
+    for family, variant in schedule.kernels:
+        if variant not in context.variants.get(family, ()):
+            allowed_variants = "; ".join(f"{name}: {', '.join(found)}" for name, found in context.variants.items())
+            raise ValueError(f"schedule: kernels.{family} = {variant!r} is not known; allowed: {allowed_variants}")
+    for operand in schedule.panels:
+        if operand not in PANELS:
+            raise ValueError(f"schedule: panels holds {operand!r}; allowed: {', '.join(PANELS)}")
     for knob, value, allowed in (
-        ("place", schedule.place, dict(space.choices)["place"]),
-        ("map_layout", schedule.map_layout, ("rows", "panels")),
+        ("code", schedule.code, context.code),
+        ("split", schedule.split, SPLITS),
+        ("residual", schedule.residual, ("separate", "fused")),
         ("attention.outer", a.outer, ("heads", "rows")),
         ("attention.query", a.query, ("ahead", "rows")),
         ("attention.output", a.output, ("after", "rows", "accumulate")),
     ):
         if value not in allowed:
             raise ValueError(f"schedule: {knob} = {value!r}; allowed: {', '.join(map(str, allowed))}")
+    place.preferences(schedule.place, {}, context.regions)
     if context.has_attention and (a.heads < 1 or context.heads % a.heads):
         raise ValueError(f"schedule: attention.heads = {a.heads} must divide the {context.heads} heads")
     for knob, count in (("attention.rows", a.rows), ("feed_forward.rows", schedule.feed_forward.rows)):
@@ -141,18 +169,49 @@ def check_schedule(schedule: Schedule, space: Space) -> None:
         raise ValueError(f"schedule: the nest {nest} is not possible with head tile {a.heads} and form {schedule.form}")
 
 
+def _family(op: str) -> str:
+    first = op.split("_")[0]
+    return first if first in FAMILIES else "vector"
+
+
+def _variants(family: str, kernels: Sequence[Kernel]) -> tuple[str, ...]:
+    """The variants of a family, "ref" first, then in the order of the manifest."""
+    found = {k.name.removeprefix(k.op + "_"): None for k in kernels if _family(k.op) == family}
+    return tuple(sorted(found, key=lambda variant: variant != "ref"))
+
+
+def _widths(models: Mapping[str, Model]) -> dict[str, tuple[int, ...]]:
+    """form -> the head widths whose tiles must start at a column group: scores and values."""
+    widths = {}
+    for form, model in models.items():
+        blocks = attention_blocks(model)
+        found = {
+            model.tensors[op.outputs[0]].shape[1] // block.probs.integer("heads")
+            for block in blocks
+            for op in (block.query, block.key)
+            if op is not None
+        }
+        widths[form] = tuple(sorted(found))
+    return widths
+
+
 def build_space(models: Mapping[str, Model], target: Target, kernels: Mapping[str, Kernel]) -> Space:
     """The space over the given int8 models, one per admitted form, in the order given."""
     model = next(iter(models.values()))
     attentions, pairs = attention_blocks(model), feed_forward_blocks(model)
-    variants = {name.rsplit("_", 1)[1] for name in (k.name for k in kernels_for("linear_rows", target.isa, kernels))}
+    known = [kernel for kernel in kernels.values() if runs_on(kernel, target.isa)]
     context = Context(
         tokens=model.tensors[attentions[0].input].shape[0] if attentions else model.tensors[model.input].shape[0],
         heads=attentions[0].probs.integer("heads") if attentions else 1,
         hidden=model.tensors[pairs[0].up.outputs[0]].shape[1] if pairs else 0,
         forms=tuple(models),
-        variants=tuple(sorted(variants, key=lambda v: (v != "ref", v))),
-        regions=len(target.ram()),
+        variants={family: _variants(family, known) for family in FAMILIES},
+        layouts={(_family(k.op), k.name.removeprefix(k.op + "_")): k.layout for k in known if k.layout},
+        widths=_widths(models),
+        has_residual=any(op.kind == "add" and len(op.inputs) == 2 for op in model.ops),
+        regions=tuple(region.name for region in target.ram()),
+        cores=target.cores,
+        code=("flash", *((region.name,) if (region := target.code()) else ())),
         has_attention=bool(attentions),
     )
     return Space(context, tuple((knob.name, knob.choices(context)) for knob in KNOBS))

@@ -13,6 +13,7 @@ from typing import Any
 
 from cost_models.model import Budget
 from dse import __version__, execute, pipeline
+from dse.folders import staged, write_files
 from dse.pareto import Point
 from dse.pipeline import Prepared
 
@@ -39,8 +40,9 @@ Row = dict[str, Any]
 
 
 def studies_root() -> Path:
-    """The folder of the studies in a checkout."""
-    return Path(__file__).resolve().parent.parent / "studies"
+    """The folder of the studies: of the checkout this package runs from, else of the one a person stands in."""
+    beside = Path(__file__).resolve().parent.parent / "studies"
+    return beside if beside.is_dir() else Path.cwd() / "studies"
 
 
 def describe_studies() -> list[tuple[str, str]]:
@@ -56,14 +58,15 @@ def run_study(name: str | None, out: Path | None, progress: Callable[..., None])
     """Run one study and write `<name>.csv` and `<name>.md`; ValueError for an unknown name."""
     path = studies_root() / f"{name}.toml"
     if not name or not path.is_file():
-        known = ", ".join(stem for stem, _ in describe_studies())
-        raise ValueError(f"study {name!r} is unknown; there are: {known or 'none (studies live in a checkout)'}")
+        known = ", ".join(stem for stem, _ in describe_studies()) or "none here (run inside a checkout)"
+        raise ValueError(f"study {name!r} is unknown; there are: {known}" if name else f"name a study: {known}")
     plan = _read(path)
     rows = _run(plan, progress)
     folder = out or studies_root() / "results"
     header = f"# {name}; {provenance(plan)}"
     files: dict[str, str | bytes] = {f"{name}.csv": _csv(rows, header), f"{name}.md": _markdown(rows, plan, header)}
-    pipeline.write_tree(folder, files)
+    with staged(folder) as work:
+        write_files(work, files)
     written = [folder / file for file in files]
     return written if out else [*written, *update_readme(name, rows)]
 
@@ -106,16 +109,20 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def commit() -> str:
+    """The short hash of the checkout's commit."""
+    root = studies_root().parent
+    result = subprocess.run(["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return result.stdout.strip() or "no commit"
+
+
 def provenance(plan: Mapping[str, Any]) -> str:
     """Commit, versions and seed of a run."""
     import numpy
     import optuna
 
-    root = studies_root().parent
-    result = subprocess.run(["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    commit = result.stdout.strip() or "no commit"
     versions = f"tileformer {__version__}, numpy {numpy.__version__}, optuna {optuna.__version__}"
-    return f"commit {commit}; {versions}; seed {plan['seed']}; target {plan['target']}"
+    return f"commit {commit()}; {versions}; seed {plan['seed']}; target {plan['target']}"
 
 
 def _run(plan: Mapping[str, Any], progress: Callable[..., None]) -> list[Row]:

@@ -10,17 +10,42 @@ from typing import Any
 
 TARGETS = Path(__file__).parent / "targets"
 MAX_FILE_BYTES = 1 << 20
+MOST_CYCLES = 10_000
+MOST_LINES = 1024  # of the device model
 GUARD_BYTES = 64  # 32 before and 32 after every arena (kernels/port/*/link.ld)
 
 
 @dataclass(frozen=True)
 class Region:
-    """A span of memory. `kind` is "ram" or "flash"."""
+    """A span of memory. `kind` is "ram", "flash" or "code": RAM that holds functions, copied there at start-up.
+
+    With wait states on, filling one unit of a cache from it takes fill_cycles + wait_states * fill_cycles_per_wait_state
+    (0: it answers at once and is not cached), a store or a line written back store_cycles.
+    """
 
     name: str
     base: int
     size_bytes: int
     kind: str
+    fill_cycles: int = 0
+    fill_cycles_per_wait_state: int = 0
+    store_cycles: int = 0
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Set-associative, least recently used. A miss fills fill_bytes of the line.
+
+    prefetch: the unit behind a missing one is read right after it. write_back: stores stay in the cache and fetch a
+    missing line; otherwise they go to memory.
+    """
+
+    size_bytes: int
+    ways: int
+    line_bytes: int
+    fill_bytes: int
+    prefetch: bool
+    write_back: bool
 
 
 @dataclass(frozen=True)
@@ -40,6 +65,8 @@ class Target:
     max_wait_states: int
     stack_bytes: int
     regions: tuple[Region, ...]
+    code_cache: Cache | None = None
+    data_cache: Cache | None = None
 
     def ram(self) -> tuple[Region, ...]:
         """The RAM regions with what is left for arenas: without guard bytes and, in the first, without the stack."""
@@ -47,6 +74,10 @@ class Target:
         left = [region.size_bytes - GUARD_BYTES for region in ram]
         left[0] -= self.stack_bytes
         return tuple(replace(region, size_bytes=size) for region, size in zip(ram, left, strict=True))
+
+    def code(self) -> Region | None:
+        """The RAM that functions can run from; None when they always run from flash."""
+        return next((region for region in self.regions if region.kind == "code"), None)
 
     def flash_bytes(self) -> int:
         """Bytes of all flash regions."""
@@ -97,28 +128,33 @@ def load_target(name: str) -> Target:
 
 def parse_target(table: Mapping[str, Any], where: str) -> Target:
     """A validated Target from its TOML table; ValueError names the key, what it holds and what is allowed."""
-    unknown = sorted(set(table) - set(_SCALARS) - {"region"})
+    unknown = sorted(set(table) - set(_SCALARS) - {"region", "cache"})
     if unknown:
-        raise ValueError(f"{where}: unknown key {unknown[0]!r}; allowed are {', '.join(_SCALARS)} and [[region]]")
+        raise ValueError(
+            f"{where}: unknown key {unknown[0]!r}; allowed are {', '.join(_SCALARS)} [[region]] and [cache.*]"
+        )
     scalars = {key: _scalar(table, key, kind, where) for key, kind in _SCALARS.items()}
     entries = table.get("region", [])
     if not isinstance(entries, list):
         raise ValueError(f"{where}: `region` must be an array of tables, [[region]]")
     regions = tuple(_region(entry, f"{where}: region {i}") for i, entry in enumerate(entries))
-    target = Target(regions=regions, **scalars)
+    caches = _caches(table.get("cache", {}), f"{where}: cache")
+    target = Target(regions=regions, code_cache=caches.get("code"), data_cache=caches.get("data"), **scalars)
     _check(target, where)
     return target
 
 
 def _check(target: Target, where: str) -> None:
     kinds = {region.kind for region in target.regions}
-    if kinds != {"ram", "flash"}:
+    if not {"ram", "flash"} <= kinds:
         raise ValueError(f"{where}: needs at least one region of kind ram and one of kind flash, got {sorted(kinds)}")
     for key in ("cores", "clock_hz", "supply_volts", "active_amps_per_hz"):
         if getattr(target, key) <= 0:
             raise ValueError(f"{where}: {key} must be positive, got {getattr(target, key)}")
     if not 0 <= target.wait_states <= target.max_wait_states <= 15:
         raise ValueError(f"{where}: 0 <= wait_states <= max_wait_states <= 15 must hold")
+    if target.max_wait_states and (target.code_cache is None or target.data_cache is None):
+        raise ValueError(f"{where}: max_wait_states = {target.max_wait_states} needs [cache.code] and [cache.data]")
     first = next(region for region in target.regions if region.kind == "ram")
     if not 0 <= target.stack_bytes < first.size_bytes:
         raise ValueError(f"{where}: stack_bytes = {target.stack_bytes} must lie in 0..{first.size_bytes - 1}")
@@ -130,18 +166,41 @@ def _scalar(table: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
     value = table[key]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"{where}: {key} = {value!r} must be of type {kind.__name__}")
     return value
 
 
 def _region(entry: object, where: str) -> Region:
     kinds = {"name": str, "base": int, "size_bytes": int, "kind": str}
-    if not isinstance(entry, dict) or set(entry) != set(kinds):
-        raise ValueError(f"{where}: must have exactly the keys {', '.join(kinds)}")
-    region = Region(**{key: _scalar(entry, key, kind, where) for key, kind in kinds.items()})
-    if region.kind not in ("ram", "flash"):
-        raise ValueError(f"{where}: kind = {region.kind!r} must be ram or flash")
+    times = dict.fromkeys(("fill_cycles", "fill_cycles_per_wait_state", "store_cycles"), int)
+    if not isinstance(entry, dict) or not set(kinds) <= set(entry) <= {*kinds, *times}:
+        raise ValueError(f"{where}: must have the keys {', '.join(kinds)} and may have {', '.join(times)}")
+    region = Region(**{key: _scalar(entry, key, (kinds | times)[key], where) for key in entry})
+    if not all(0 <= getattr(region, key) <= MOST_CYCLES for key in times):
+        raise ValueError(f"{where}: {', '.join(times)} must lie in 0..{MOST_CYCLES}")
+    if region.kind not in ("ram", "flash", "code"):
+        raise ValueError(f"{where}: kind = {region.kind!r} must be ram, flash or code")
     if not (0 <= region.base < 2**32 and 0 < region.size_bytes <= 2**28):
         raise ValueError(f"{where}: base must be a 32-bit address and size_bytes in 1..{2**28}")
     return region
+
+
+def _caches(table: object, where: str) -> dict[str, Cache]:
+    if not isinstance(table, dict) or not set(table) <= {"code", "data"}:
+        raise ValueError(f"{where}: allowed are [cache.code] and [cache.data]")
+    return {name: _cache(entry, f"{where}.{name}") for name, entry in table.items()}
+
+
+def _cache(entry: object, where: str) -> Cache:
+    sizes = dict.fromkeys(("size_bytes", "ways", "line_bytes", "fill_bytes"), int)
+    kinds: dict[str, type] = {**sizes, "prefetch": bool, "write_back": bool}
+    if not isinstance(entry, dict) or set(entry) != set(kinds):
+        raise ValueError(f"{where}: must have exactly the keys {', '.join(kinds)}")
+    cache = Cache(**{key: _scalar(entry, key, kind, where) for key, kind in kinds.items()})
+    if any((value := getattr(cache, key)) <= 0 or value & (value - 1) for key in sizes):
+        raise ValueError(f"{where}: {', '.join(sizes)} must be powers of two")
+    lines = cache.size_bytes // cache.line_bytes
+    if not (cache.ways <= lines <= MOST_LINES and 1 <= cache.line_bytes // cache.fill_bytes <= 16):
+        raise ValueError(f"{where}: needs ways <= lines <= {MOST_LINES} and 1 to 16 fills a line, got {lines} lines")
+    return cache

@@ -2,7 +2,17 @@
 
 from codegen.device.elf import ElfError, Symbol
 from codegen.device.machine import Device
-from codegen.device.memory import ESP32C3, GAP9, MPS2_AN386, STM32L476, VIRT_RV32, MemoryMap
+from codegen.device.memory import (
+    ESP32C3,
+    GAP9,
+    MPS2_AN386,
+    MPS2_AN500,
+    STM32H743,
+    STM32L476,
+    VIRT_RV32,
+    MemoryMap,
+    map_of,
+)
 from codegen.device.qemu import QemuError, find_qemu, run_qemu
 from codegen.device.result import CallResult, CoreCount, DeviceFault, StageCount
 
@@ -10,6 +20,8 @@ __all__ = [
     "ESP32C3",
     "GAP9",
     "MPS2_AN386",
+    "MPS2_AN500",
+    "STM32H743",
     "STM32L476",
     "VIRT_RV32",
     "CallResult",
@@ -22,5 +34,6 @@ __all__ = [
     "StageCount",
     "Symbol",
     "find_qemu",
+    "map_of",
     "run_qemu",
 ]

@@ -50,7 +50,7 @@ class ArmEngine:
         self._map_memory()
         self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_invalid)
         self._uc.hook_add(unicorn.UC_HOOK_INTR, self._on_interrupt)
-        self._counter = Counter(self._uc, timing, setup.memory.flash(), setup.wait_states, setup.strict)
+        self._counter = Counter(self._uc, timing, setup.memory, setup.wait_states, setup.strict)
 
     @property
     def pc(self) -> int:
@@ -99,6 +99,8 @@ class ArmEngine:
             addresses=tuple(self._counter.blocks()),
             clobbered=self._clobbered(saved),
             unaligned=state.unaligned,
+            code_misses=state.code.misses,
+            data_misses=state.data.misses,
         )
 
     def _map_memory(self) -> None:

@@ -1,16 +1,18 @@
 """Blocks executed by Unicorn -> instructions and cycles, by stage and by block. The Python side of hook.c.
 
-Flash model, used with `wait_states` > 0 (with 0 none of it is attached and it adds nothing). It runs on events, not on
-averages. The sizes are those of the STM32L4's ART accelerator; the rest is assumed and not compared with silicon:
+Memory model, used with `wait_states` > 0 (with 0 none of it is attached and it adds nothing). It runs on events, not on
+averages: every fetch of code and every access to a memory that takes time goes through a cache. Sizes, ways, lines and
+latencies are those of the target file; the rest is assumed and not compared with silicon:
 
-- the flash is read in 64-bit words, each taking `wait_states` cycles more than a cached one;
-- instruction cache: 32 lines of 32 bytes, data cache: 8 lines of 32 bytes, both fully associative with least recently
-  used replacement, each 64-bit word of a line valid on its own (a miss reads one word, not the line);
-- prefetch, on the instruction side only: when a word is read from flash, the read of the next one starts right after it
-  and takes wait_states + 1 cycles; a jump discards it;
-- a block consumes its words evenly over its zero-wait-state cycles;
-- a data read waits for its own word only: the instruction and the data side never delay one another. Its stall is
-  charged to the block that issued it. Both caches are empty when a call starts.
+- caches are set-associative with least recently used replacement and empty when a call starts. A miss waits for one
+  unit (`fill_bytes`) of its line: the ART accelerator of the L4 reads one 64-bit word, the Cortex-M7 the whole line;
+- prefetch, on the instruction side only: when a unit is read from memory, the read of the next one starts right after
+  it and takes as long plus 1 cycle; a jump discards it;
+- a block consumes its units evenly over its zero-wait-state cycles;
+- a data access waits for its own unit only: the instruction and the data side never delay one another, and a fill
+  hides behind nothing. Its stall is charged to the block that issued it;
+- stores: with write-back they fetch a missing line and make it dirty, and a dirty line that is replaced costs the
+  `store_cycles` of the memory that is being read; else every store costs `store_cycles` and fetches nothing.
 """
 
 from __future__ import annotations
@@ -28,12 +30,14 @@ from unicorn.arm_const import UC_ARM_REG_XPSR
 from unicorn.unicorn_py3.unicorn import uclib
 
 from codegen.build import build_shared
-from codegen.device.timing_m4 import BlockCost
+from codegen.device.memory import MemoryMap
+from codegen.device.timing import BlockCost
+from dse.target import MOST_LINES, Cache
 
 SLOTS = 1 << 15
 STOPPED, OVER_LIMIT, UNKNOWN_BLOCK, TABLE_FULL, UNALIGNED = 1, 2, 3, 4, 5
 ROLE_STOP = 0xFFFFFFFF
-_CODE_LINES = 32
+_MOST_AREAS = 8
 
 
 class Timing(Protocol):
@@ -42,6 +46,10 @@ class Timing(Protocol):
     LOOKAHEAD_BYTES: int
 
     def block(self, code: bytes, address: int, size: int) -> BlockCost: ...
+
+
+class _Branch(ctypes.Structure):
+    _fields_ = [("predicted", ctypes.c_uint32), ("is_confident", ctypes.c_uint32)]
 
 
 class Block(ctypes.Structure):
@@ -54,6 +62,10 @@ class Block(ctypes.Structure):
         ("cycles", ctypes.c_uint32),
         ("taken_cycles", ctypes.c_uint32),
         ("role", ctypes.c_uint32),
+        ("mispredict_cycles", ctypes.c_uint64),
+        ("branch", ctypes.POINTER(_Branch)),
+        ("late", ctypes.c_char_p),
+        ("early", ctypes.c_char_p),
         ("runs", ctypes.c_uint64),
         ("taken", ctypes.c_uint64),
         ("stall_cycles", ctypes.c_uint64),
@@ -68,11 +80,31 @@ class Count(ctypes.Structure):
 
 class _Cache(ctypes.Structure):
     _fields_ = [
-        ("line", ctypes.c_uint32 * _CODE_LINES),
-        ("words", ctypes.c_uint32 * _CODE_LINES),
-        ("used", ctypes.c_uint64 * _CODE_LINES),
+        ("lines", ctypes.c_uint64),
+        ("ways", ctypes.c_uint64),
+        ("line_bytes", ctypes.c_uint64),
+        ("fill_bytes", ctypes.c_uint64),
+        ("prefetches", ctypes.c_uint64),
+        ("writes_back", ctypes.c_uint64),
+        ("misses", ctypes.c_uint64),
+        ("evictions", ctypes.c_uint64),
         ("clock", ctypes.c_uint64),
+        ("line", ctypes.c_uint32 * MOST_LINES),
+        ("state", ctypes.c_uint32 * MOST_LINES),
+        ("used", ctypes.c_uint64 * MOST_LINES),
     ]
+
+    def configure(self, cache: Cache) -> None:
+        """None; it is that cache afterwards, empty."""
+        ctypes.memset(ctypes.byref(self), 0, ctypes.sizeof(self))
+        ctypes.memset(self.line, 0xFF, ctypes.sizeof(self.line))
+        self.lines, self.ways = cache.size_bytes // cache.line_bytes, cache.ways
+        self.line_bytes, self.fill_bytes = cache.line_bytes, cache.fill_bytes
+        self.prefetches, self.writes_back = cache.prefetch, cache.write_back
+
+
+class _Area(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("base", "end", "fill_cycles", "store_cycles")]
 
 
 _DISCOVER = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.POINTER(Block))
@@ -95,10 +127,9 @@ class _State(ctypes.Structure):
         ("write_register", ctypes.c_void_p),
         ("xpsr", ctypes.c_int64),
         ("status", ctypes.c_uint64),
-        ("wait_states", ctypes.c_uint64),
-        ("flash_base", ctypes.c_uint64),
-        ("flash_end", ctypes.c_uint64),
-        ("prefetched_word", ctypes.c_uint64),
+        ("area_count", ctypes.c_uint64),
+        ("areas", _Area * _MOST_AREAS),
+        ("prefetched_unit", ctypes.c_uint64),
         ("prefetch_done", ctypes.c_uint64),
         ("code", _Cache),
         ("data", _Cache),
@@ -115,14 +146,14 @@ class _State(ctypes.Structure):
 class Counter:
     """The counters of one emulator instance; `begin`, run, `finish`, then read `state` and `blocks()`."""
 
-    def __init__(self, engine: Any, timing: Timing, flash: tuple[int, int], wait_states: int, strict: bool) -> None:
+    def __init__(self, engine: Any, timing: Timing, memory: MemoryMap, wait_states: int, strict: bool) -> None:
         self._engine, self._timing = engine, timing
         self._costs: dict[tuple[int, int], BlockCost] = {}
         self._roles: dict[int, int] = {}
         self.failure: Exception | None = None
         self._table = (Block * SLOTS)()
         self._library = _library()
-        base, size = flash
+        base, size = memory.flash()
         self._traps = (ctypes.c_uint8 * (size // 2))() if strict else None
         self._discover_callback = _DISCOVER(self._discover)  # kept alive with self
         state = self.state = _State()
@@ -132,10 +163,14 @@ class Counter:
         state.read_register = ctypes.cast(uclib.uc_reg_read, ctypes.c_void_p)
         state.write_register = ctypes.cast(uclib.uc_reg_write, ctypes.c_void_p)
         state.xpsr = UC_ARM_REG_XPSR
-        state.wait_states, state.flash_base, state.flash_end = wait_states, base, base + size
         self._attach(uc_const.UC_HOOK_BLOCK, "tlf_on_block")
-        if wait_states:
-            self._attach(uc_const.UC_HOOK_MEM_READ, "tlf_on_flash_read", base, base + size - 1)
+        areas = memory.areas(wait_states)
+        self._caches = memory.caches() if areas else None
+        state.area_count = len(areas)
+        for index, area in enumerate(areas):
+            state.areas[index] = _Area(area.base, area.end, area.fill_cycles, area.store_cycles)
+            accesses = uc_const.UC_HOOK_MEM_READ | uc_const.UC_HOOK_MEM_WRITE
+            self._attach(accesses, "tlf_on_area_access", area.base, area.end - 1)
         if self._traps is not None:
             state.traps, state.traps_base, state.traps_count = self._traps, base, len(self._traps)
             self._attach(uc_const.UC_HOOK_CODE, "tlf_on_instruction")
@@ -166,11 +201,13 @@ class Counter:
     def _reset(self) -> None:
         state = self.state
         ctypes.memset(self._table, 0, ctypes.sizeof(self._table))
-        state.total, state.mark, state.code, state.data = Count(), Count(), _Cache(), _Cache()
-        for cache in (state.code, state.data):
-            ctypes.memset(cache.line, 0xFF, ctypes.sizeof(cache.line))
-        state.prefetched_word = 0xFFFF_FFFF_FFFF_FFFF
+        state.total, state.mark = Count(), Count()
+        if self._caches is not None:
+            state.code.configure(self._caches[0])
+            state.data.configure(self._caches[1])
+        state.prefetched_unit = 0xFFFF_FFFF_FFFF_FFFF
         state.last = None
+        self._branches: dict[int, _Branch] = {}
         state.blocks_used = state.stage = state.status = state.stepped = state.unaligned = 0
 
     def _attach(self, kind: int, callback: str, begin: int = 1, end: int = 0) -> None:
@@ -196,6 +233,11 @@ class Counter:
             self.failure = error
             return 1
         block.instructions, block.cycles, block.taken_cycles = cost.instructions, cost.cycles, cost.taken_cycles
+        if cost.mispredict_cycles:
+            end = block.address + block.size  # blocks that end with the same branch share its prediction
+            branch = self._branches.setdefault(end, _Branch(cost.predicted, 0))
+            block.mispredict_cycles, block.branch = cost.mispredict_cycles, ctypes.pointer(branch)
+        block.late, block.early = cost.late or None, cost.early or None  # kept alive by the cost
         block.role = self._roles.get(block.address, 0)
         self._seen.append(block)
         return 0

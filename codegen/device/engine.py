@@ -43,6 +43,8 @@ class Run:
     addresses: tuple[tuple[int, int], ...]
     clobbered: str | None
     unaligned: int = 0
+    code_misses: int = 0
+    data_misses: int = 0
     cores: tuple[CoreCount, ...] = ()
 
 

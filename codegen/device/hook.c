@@ -3,8 +3,8 @@
  *
  * A block's static costs are looked up by (address, size); `discover` fills them in when it is first seen. Whether its
  * last branch was taken is known when the next block starts. A stage lasts from the block at its entry address to the
- * next such block. With wait_states > 0 every fetched flash word and every flash read goes through a model of the
- * STM32L4's ART accelerator, whose assumptions counter.py lists.
+ * next such block. With areas (memories that take time) every fetched byte of code and every access to them goes through
+ * the caches, whose assumptions counter.py lists.
  */
 #include <stdint.h>
 
@@ -15,10 +15,18 @@
 
 enum { RUNNING, STOPPED, OVER_LIMIT, UNKNOWN_BLOCK, TABLE_FULL, UNALIGNED };
 
-#define LINE_BYTES 32u
-#define WORD_BYTES 8u
-#define CODE_LINES 32u
-#define DATA_LINES 8u
+#define CARRIED 32
+#define MEMORY_WRITE 17 /* UC_MEM_WRITE */
+
+#define MOST_LINES 1024u
+#define MOST_AREAS 8u
+#define IS_DIRTY 0x80000000u
+
+/* What is expected of the branch at one address. */
+typedef struct {
+    uint32_t predicted; /* where it goes */
+    uint32_t is_confident; /* 1: it was right last time and survives one miss */
+} tlf_branch;
 
 typedef struct {
     uint32_t address;
@@ -27,9 +35,13 @@ typedef struct {
     uint32_t cycles;
     uint32_t taken_cycles;
     uint32_t role;
+    uint64_t mispredict_cycles;
+    tlf_branch *branch; /* the last instruction; null: it always goes as predicted */
+    const int8_t *late; /* CARRIED entries: cycles after the end until a value is ready; or null */
+    const int8_t *early; /* CARRIED entries: cycles after the start when a value is needed; or null */
     uint64_t runs;
     uint64_t taken;
-    uint64_t stall_cycles;
+    uint64_t stall_cycles; /* mispredictions included */
 } tlf_block;
 
 typedef struct {
@@ -37,12 +49,29 @@ typedef struct {
     uint64_t instructions;
 } tlf_count;
 
+/* A cache of `ways` lines a set. A line is filled by units of fill_bytes, each valid on its own. */
 typedef struct {
-    uint32_t line[CODE_LINES]; /* line number, or all ones */
-    uint32_t words[CODE_LINES]; /* bit w: 64-bit word w of the line is here */
-    uint64_t used[CODE_LINES]; /* time of last use */
+    uint64_t lines;
+    uint64_t ways;
+    uint64_t line_bytes;
+    uint64_t fill_bytes;
+    uint64_t prefetches; /* 1: the unit behind one read from memory is read next */
+    uint64_t writes_back; /* 0: every store goes to memory as well, and a missing line is not fetched for it */
+    uint64_t misses;
+    uint64_t evictions; /* of dirty lines */
     uint64_t clock;
+    uint32_t line[MOST_LINES]; /* line number, or all ones */
+    uint32_t state[MOST_LINES]; /* bit u: unit u of the line is here; IS_DIRTY */
+    uint64_t used[MOST_LINES]; /* time of last use */
 } tlf_cache;
+
+/* A memory that takes time: addresses base to end - 1. */
+typedef struct {
+    uint64_t base;
+    uint64_t end;
+    uint64_t fill_cycles; /* to read one unit of a cache */
+    uint64_t store_cycles; /* of a store that goes to memory, and of a dirty line that is written back */
+} tlf_area;
 
 typedef struct {
     tlf_block *blocks;
@@ -60,11 +89,10 @@ typedef struct {
     int32_t (*write_register)(void *engine, int32_t id, const void *value);
     int64_t xpsr; /* Unicorn's number of that register */
     uint64_t status;
-    /* flash model */
-    uint64_t wait_states;
-    uint64_t flash_base;
-    uint64_t flash_end;
-    uint64_t prefetched_word;
+    /* memories that take time */
+    uint64_t area_count;
+    tlf_area areas[MOST_AREAS];
+    uint64_t prefetched_unit;
     uint64_t prefetch_done; /* in cycles */
     tlf_cache code;
     tlf_cache data;
@@ -80,7 +108,7 @@ typedef struct {
 
 void tlf_counter_finish(tlf_counter *counter, uint32_t address);
 void tlf_on_block(void *engine, uint64_t address, uint32_t size, void *user);
-void tlf_on_flash_read(void *engine, int32_t type, uint64_t address, int32_t size, int64_t value, void *user);
+void tlf_on_area_access(void *engine, int32_t type, uint64_t address, int32_t size, int64_t value, void *user);
 void tlf_on_instruction(void *engine, uint64_t address, uint32_t size, void *user);
 void tlf_on_access(void *engine, int32_t type, uint64_t address, int32_t size, int64_t value, void *user);
 
@@ -101,32 +129,60 @@ static void clear_it_state(tlf_counter *counter, void *engine)
     }
 }
 
-/* The way that holds the line, evicting the least recently used one when none does. */
-static uint32_t find_way(tlf_cache *cache, uint32_t lines, uint32_t line)
+static const tlf_area *find_area(const tlf_counter *counter, uint64_t address)
 {
-    uint32_t oldest = 0;
-    for (uint32_t way = 0; way < lines; way++) {
-        if (cache->line[way] == line) {
-            return way;
+    for (uint64_t i = 0; i < counter->area_count; i++) {
+        if (address >= counter->areas[i].base && address < counter->areas[i].end) {
+            return &counter->areas[i];
         }
-        if (cache->used[way] < cache->used[oldest]) {
-            oldest = way;
+    }
+    return 0;
+}
+
+/* The place of the line in its set, evicting the least recently used one when it is not there. */
+static uint64_t find_place(tlf_cache *cache, uint32_t line)
+{
+    const uint64_t first = line % (cache->lines / cache->ways) * cache->ways;
+    uint64_t oldest = first;
+    for (uint64_t place = first; place < first + cache->ways; place++) {
+        if (cache->line[place] == line) {
+            return place;
+        }
+        if (cache->used[place] < cache->used[oldest]) {
+            oldest = place;
         }
     }
     cache->line[oldest] = line;
-    cache->words[oldest] = 0;
+    cache->evictions += (cache->state[oldest] & IS_DIRTY) != 0;
+    cache->state[oldest] = 0;
     return oldest;
 }
 
-/* 1 if the 64-bit word was cached; it is afterwards. */
-static int32_t touch(tlf_cache *cache, uint32_t lines, uint64_t word)
+/* 1 if the unit was cached; it is afterwards. `flags` are added to its line. */
+static int32_t touch(tlf_cache *cache, uint64_t unit, uint32_t flags)
 {
-    const uint32_t bit = 1u << (word % (LINE_BYTES / WORD_BYTES));
-    const uint32_t way = find_way(cache, lines, (uint32_t)(word / (LINE_BYTES / WORD_BYTES)));
-    const int32_t hit = (cache->words[way] & bit) != 0;
-    cache->words[way] |= bit;
-    cache->used[way] = ++cache->clock;
+    const uint64_t units = cache->line_bytes / cache->fill_bytes;
+    const uint32_t bit = 1u << (unit % units);
+    const uint64_t place = find_place(cache, (uint32_t)(unit / units));
+    const int32_t hit = (cache->state[place] & bit) != 0;
+    cache->state[place] |= bit | flags;
+    cache->used[place] = ++cache->clock;
+    cache->misses += !hit;
     return hit;
+}
+
+/* 1 if the unit is cached; nothing changes but the time of its last use. */
+static int32_t holds(tlf_cache *cache, uint64_t unit)
+{
+    const uint64_t units = cache->line_bytes / cache->fill_bytes;
+    const uint64_t first = unit / units % (cache->lines / cache->ways) * cache->ways;
+    for (uint64_t place = first; place < first + cache->ways; place++) {
+        if (cache->line[place] == (uint32_t)(unit / units) && (cache->state[place] >> (unit % units) & 1u) != 0) {
+            cache->used[place] = ++cache->clock;
+            return 1;
+        }
+    }
+    return 0;
 }
 
 static void stall(tlf_counter *counter, tlf_block *block, uint64_t cycles)
@@ -135,27 +191,44 @@ static void stall(tlf_counter *counter, tlf_block *block, uint64_t cycles)
     block->stall_cycles += cycles;
 }
 
-/* Fetches the block's 64-bit words in order; they are consumed evenly over the block's cycles. */
-static void fetch_code(tlf_counter *counter, tlf_block *block)
+/* Fetches the units of the block's code in order; they are consumed evenly over the block's cycles. */
+static void fetch_code(tlf_counter *counter, tlf_block *block, const tlf_area *area)
 {
-    const uint64_t first = (block->address - counter->flash_base) / WORD_BYTES;
-    const uint64_t last = (block->address + block->size - 1 - counter->flash_base) / WORD_BYTES;
+    tlf_cache *cache = &counter->code;
+    const uint64_t first = block->address / cache->fill_bytes;
+    const uint64_t last = (block->address + block->size - 1) / cache->fill_bytes;
     const uint64_t begun = counter->total.cycles;
     uint64_t stalled = 0;
-    for (uint64_t word = first; word <= last; word++) {
-        const uint64_t now = begun + stalled + block->cycles * (word - first) / (last - first + 1);
-        uint64_t wait = counter->wait_states;
-        if (touch(&counter->code, CODE_LINES, word)) {
+    for (uint64_t unit = first; unit <= last; unit++) {
+        const uint64_t now = begun + stalled + block->cycles * (unit - first) / (last - first + 1);
+        uint64_t wait = area->fill_cycles;
+        if (touch(cache, unit, 0)) {
             continue;
         }
-        if (word == counter->prefetched_word) {
+        if (unit == counter->prefetched_unit) {
             wait = now < counter->prefetch_done ? counter->prefetch_done - now : 0;
         }
         stalled += wait;
-        counter->prefetched_word = word + 1;
-        counter->prefetch_done = now + wait + counter->wait_states + 1;
+        if (cache->prefetches != 0) {
+            counter->prefetched_unit = unit + 1;
+            counter->prefetch_done = now + wait + area->fill_cycles + 1;
+        }
     }
     stall(counter, block, stalled);
+}
+
+/* Cycles of one access to one unit of the data cache. */
+static uint64_t access_unit(tlf_counter *counter, const tlf_area *area, uint64_t unit, int32_t is_store)
+{
+    tlf_cache *cache = &counter->data;
+    const uint64_t evicted = cache->evictions;
+    uint64_t cycles;
+    if (is_store != 0 && cache->writes_back == 0) {
+        cache->misses += !holds(cache, unit);
+        return area->store_cycles;
+    }
+    cycles = touch(cache, unit, is_store != 0 ? IS_DIRTY : 0) ? 0 : area->fill_cycles;
+    return cycles + (cache->evictions - evicted) * area->store_cycles;
 }
 
 static tlf_block *find_block(tlf_counter *counter, void *engine, uint32_t address, uint32_t size)
@@ -190,19 +263,59 @@ static void close_stage(tlf_counter *counter)
     counter->mark = counter->total;
 }
 
-static void settle_branch(tlf_counter *counter, uint32_t next)
+/* 1 if the branch goes to an address that was not predicted. */
+static int32_t mispredicts(tlf_branch *branch, uint32_t next)
+{
+    if (branch == 0) {
+        return 0;
+    }
+    if (next == branch->predicted) {
+        branch->is_confident = 1;
+        return 0;
+    }
+    if (branch->is_confident == 0) {
+        branch->predicted = next;
+    }
+    branch->is_confident = 0;
+    return 1;
+}
+
+/* Cycles that the block waits for values of the one before it. */
+static uint64_t carried(const tlf_block *before, const tlf_block *block)
+{
+    int32_t most = 0;
+    if (before->late == 0 || block->early == 0) {
+        return 0;
+    }
+    for (int32_t entry = 0; entry < CARRIED; entry++) {
+        const int32_t wait = before->late[entry] - block->early[entry];
+        most = wait > most ? wait : most;
+    }
+    return (uint64_t)most;
+}
+
+/* Charges what is known of the last block only now that the next one (null: the end of the run) is. */
+static void settle_branch(tlf_counter *counter, uint32_t next, tlf_block *block)
 {
     tlf_block *last = counter->last;
-    if (last != 0 && next != last->address + last->size) {
+    if (last == 0) {
+        return;
+    }
+    if (next != last->address + last->size) {
         last->taken++;
         counter->total.cycles += last->taken_cycles;
+    }
+    if (mispredicts(last->branch, next)) {
+        stall(counter, last, last->mispredict_cycles);
+    } else if (block != 0) {
+        stall(counter, block, carried(last, block));
     }
 }
 
 /* Ends a run that left its last block for `address`. */
 void tlf_counter_finish(tlf_counter *counter, uint32_t address)
 {
-    settle_branch(counter, address);
+    settle_branch(counter, address, 0);
     counter->last = 0;
     close_stage(counter);
 }
@@ -222,13 +335,16 @@ void tlf_on_block(void *engine, uint64_t address, uint32_t size, void *user)
         halt(counter, engine, STOPPED);
         return;
     }
-    settle_branch(counter, (uint32_t)address);
+    settle_branch(counter, (uint32_t)address, block);
     if (block->role != ROLE_NONE) {
         close_stage(counter);
         counter->stage = block->role;
     }
-    if (counter->wait_states != 0 && address >= counter->flash_base && address < counter->flash_end) {
-        fetch_code(counter, block);
+    if (counter->area_count != 0) {
+        const tlf_area *area = find_area(counter, address);
+        if (area != 0) {
+            fetch_code(counter, block, area);
+        }
     }
     block->runs++;
     counter->total.cycles += block->cycles;
@@ -239,16 +355,19 @@ void tlf_on_block(void *engine, uint64_t address, uint32_t size, void *user)
     }
 }
 
-/* Attached to reads of the flash only, and only with wait states. */
-void tlf_on_flash_read(void *engine, int32_t type, uint64_t address, int32_t size, int64_t value, void *user)
+/* Attached to the areas only. */
+void tlf_on_area_access(void *engine, int32_t type, uint64_t address, int32_t size, int64_t value, void *user)
 {
     tlf_counter *counter = user;
-    (void)type;
-    (void)size;
+    const tlf_area *area = find_area(counter, address);
+    const uint64_t bytes = counter->data.fill_bytes;
     (void)value;
     clear_it_state(counter, engine);
-    if (counter->last != 0 && !touch(&counter->data, DATA_LINES, (address - counter->flash_base) / WORD_BYTES)) {
-        stall(counter, counter->last, counter->wait_states);
+    if (counter->last == 0 || area == 0) {
+        return;
+    }
+    for (uint64_t unit = address / bytes; unit <= (address + (uint64_t)size - 1) / bytes; unit++) {
+        stall(counter, counter->last, access_unit(counter, area, unit, type == MEMORY_WRITE));
     }
 }
 

@@ -23,8 +23,8 @@ _BOOT_INSTRUCTIONS = 1_000_000_000
 class Device:
     """An emulated microcontroller that holds one firmware. `boot` it, then `call` its functions.
 
-    `wait_states` > 0 adds the flash model of counter.py (Cortex-M). `strict` faults on unaligned LDM, STM, LDRD, STRD,
-    VLDR and the like, as hardware does, and counts other unaligned accesses; it is several times slower. A RISC-V
+    `wait_states` > 0 adds the memories and caches of counter.py (Cortex-M). `strict` faults on unaligned LDM, STM, LDRD,
+    STRD, VLDR and the like, as hardware does, and counts other unaligned accesses; it is several times slower. A RISC-V
     core always charges for them and is always exact.
     """
 
@@ -111,6 +111,8 @@ class Device:
             stack_bytes=max(self._depth(limit, top) for limit, top in stacks),
             unaligned=run.unaligned,
             cores=run.cores,
+            code_misses=run.code_misses,
+            data_misses=run.data_misses,
         )
 
     def canaries(self) -> tuple[tuple[int, int], ...]:

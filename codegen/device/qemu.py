@@ -23,7 +23,10 @@ def find_qemu(cpu: str = "cortex-m4") -> str | None:
 
 
 def run_qemu(elf: Path, timeout: float = 60.0, cpu: str = "cortex-m4") -> tuple[int, str]:
-    """(exit status, text) of a firmware built for mps2_an386 or virt_rv32 with TLF_SEMIHOSTING; `timeout` in seconds."""
+    """(exit status, text) of a firmware built for mps2_an386 (M4), mps2_an500 (M7) or virt_rv32 with TLF_SEMIHOSTING.
+
+    `timeout` in seconds.
+    """
     if cpu not in _MACHINES:
         raise QemuError(f"cpu {cpu!r}: allowed are {', '.join(_MACHINES)}")
     program = find_qemu(cpu)

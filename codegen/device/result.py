@@ -45,7 +45,8 @@ class CallResult:
     Time before the first stage is in the totals only. `unaligned` counts unaligned loads and stores, each of which
     costs hardware 1 or 2 cycles that are not in `cycles`; it is 0 unless the device is strict. On a cluster `cycles`
     are those of the called core, `instructions` and `functions` sum over all cores (time asleep belongs to no
-    function), `stack_bytes` is the deepest stack, and `cores` has one entry a core.
+    function), `stack_bytes` is the deepest stack, and `cores` has one entry a core. Misses are those of the
+    caches, 0 without wait states.
     """
 
     value: int
@@ -55,4 +56,6 @@ class CallResult:
     functions: dict[str, int]
     stack_bytes: int
     unaligned: int = 0
+    code_misses: int = 0
+    data_misses: int = 0
     cores: tuple[CoreCount, ...] = ()

@@ -1,6 +1,7 @@
 """One file a knob. Each lists its legal choices for a model, in an order that starts with the plainest.
 
-A knob is a module with `NAME` (the parameter name of the search) and `choices(context) -> tuple[str | int, ...]`.
+A knob is a module with `NAME` (the parameter name of the search) and `choices(context) -> tuple[str | int, ...]`; kernel.py
+lists one knob a kernel family.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dse.knobs import feed_forward, form, heads, kernel, map_layout, nest, place, rows
+from dse.knobs import code, feed_forward, form, heads, kernel, nest, panels, place, residual, rows, split
 from dse.knobs.context import Choice, Context
 
 __all__ = ["KNOBS", "Choice", "Context", "Knob"]
@@ -22,6 +23,8 @@ class Knob:
     choices: Callable[[Context], tuple[Choice, ...]]
 
 
-KNOBS: tuple[Knob, ...] = tuple(
-    Knob(module.NAME, module.choices) for module in (form, kernel, nest, heads, rows, map_layout, feed_forward, place)
+KNOBS: tuple[Knob, ...] = (
+    Knob(form.NAME, form.choices),
+    *(Knob(name, choices) for name, choices in kernel.FAMILY_CHOICES),
+    *(Knob(m.NAME, m.choices) for m in (nest, heads, rows, panels, feed_forward, residual, place, code, split)),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 Choice = str | int
@@ -9,15 +10,24 @@ Choice = str | int
 
 @dataclass(frozen=True)
 class Context:
-    """tokens, heads and hidden of the largest block; `forms` admitted; kernel variants per family; RAM region count."""
+    """tokens, heads and hidden of the largest block; `forms` admitted; kernel variants per family and the right-hand layout
+    of (family, variant); head widths per form.
+
+    regions: the RAM regions, fastest first; code: where functions may run.
+    """
 
     tokens: int
     heads: int
     hidden: int
     forms: tuple[str, ...]
-    variants: tuple[str, ...]
-    regions: int
+    variants: Mapping[str, tuple[str, ...]]
+    layouts: Mapping[tuple[str, str], str]
+    widths: Mapping[str, tuple[int, ...]]
+    regions: tuple[str, ...]
+    code: tuple[str, ...] = ("flash",)
+    cores: int = 1
     has_attention: bool = True
+    has_residual: bool = False
 
 
 def row_steps(tokens: int) -> tuple[int, ...]:

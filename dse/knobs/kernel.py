@@ -1,10 +1,13 @@
-"""kernel: the variant of the matrix-product kernels (linear, probs, attend)."""
+"""linear, probs, attend, vector: the variant of each kernel family (dse/schedule.py FAMILIES); one knob a family."""
+
+from collections.abc import Callable
 
 from dse.knobs.context import Choice, Context
+from dse.schedule import FAMILIES
 
-NAME = "kernel"
+
+def _choices(family: str) -> Callable[[Context], tuple[Choice, ...]]:
+    return lambda context: context.variants[family]
 
 
-def choices(context: Context) -> tuple[Choice, ...]:
-    """The variants the target's instruction set runs."""
-    return context.variants
+FAMILY_CHOICES = tuple((family, _choices(family)) for family in FAMILIES)

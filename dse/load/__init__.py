@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from dse.ir import Array, Model
 from dse.load.hyper import HyperParameters, build_model, load_hyper, parse_hyper, sample_inputs
 from dse.load.samples import load_labels, load_samples
+from dse.load.scope import cut
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 SCOPES = ("mhsa", "block", "encoder")
@@ -47,8 +48,7 @@ def load_model(
         return _hyper(load_hyper(Path(name)), scope or "mhsa")
     if (MODELS / name / f"{name}.onnx").is_file():
         folder = MODELS / name
-        loaded = _onnx(folder / f"{name}.onnx", folder / "calibration.npz", folder / "test.npz", scope)
-        return replace(loaded, model=replace(loaded.model, name=name))
+        return _onnx(folder / f"{name}.onnx", folder / "calibration.npz", folder / "test.npz", scope)
     if name in _builtin_hyper():
         return _hyper(load_hyper(MODELS / f"{name}.toml"), scope or "mhsa")
     raise ValueError(
@@ -64,8 +64,6 @@ def _hyper(hyper: HyperParameters, scope: str) -> LoadedModel:
 
 
 def _onnx(path: Path, calib: Path | None, labels: Path | None, scope: str | None) -> LoadedModel:
-    if scope not in (None, "encoder"):
-        raise ValueError(f"--scope {scope}: an .onnx model runs whole (encoder); scopes are for the built-in sizes")
     from dse.load.onnx import load_onnx
 
     model = load_onnx(path)
@@ -73,6 +71,9 @@ def _onnx(path: Path, calib: Path | None, labels: Path | None, scope: str | None
         raise ValueError(f"{path}: an fp32 model needs calibration samples: --calib samples.npz with {model.input!r}")
     shape = model.tensors[model.input].shape
     samples = load_samples(calib, model.input, shape)
+    if scope in ("mhsa", "block"):
+        model, samples = cut(model, samples, scope)
+        return LoadedModel(model, samples, samples, None)
     if labels is None:
         return LoadedModel(model, samples, samples, None)
     test = load_samples(labels, model.input, shape)

@@ -69,7 +69,8 @@ def _first_line(error: Exception) -> str:
 def _read(path: Path) -> onnx.ModelProto:
     """The checked graph with local functions inlined and batch 1."""
     if not path.is_file():
-        raise Refusal("no such file; give the path of an .onnx file")
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise Refusal(f"{what}; give the path of an .onnx file")
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise Refusal(f"{path.stat().st_size} bytes; allowed are {MAX_FILE_BYTES}; export a smaller network")

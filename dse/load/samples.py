@@ -46,7 +46,8 @@ def load_labels(path: Path, count: int) -> Array:
 
 def _load(path: Path, name: str) -> Array:
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; give an .npz with an array {name!r}")
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise ValueError(f"{path}: {what}; give an .npz with an array {name!r}")
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: not an .npz file; write one with numpy.savez(file, {name}=array)")
     held = _members(path)

@@ -18,10 +18,14 @@ def float_reference(op: Op, inputs: Sequence[Array], constants: Mapping[str, Arr
 
 
 def int8_reference(op: Op, inputs: Sequence[Array], constants: Mapping[str, Array]) -> tuple[Array, ...]:
-    """requant(x·Wᵀ + bias): x (..., s, k) int8, w (n, k) int8, bias, mult (n,) int32 -> (..., s, n) int8."""
+    """requant(x·Wᵀ + bias): x (..., s, k) int8, w (n, k) int8, bias, mult (n,) int32 -> (..., s, n) int8.
+
+    `right` = 1: the result is a right-hand operand, clamped to -127..127.
+    """
     acc = integer_matmul(inputs[0], constants["w"].T) + constants["bias"].astype(np.int64)
     integers = (op.integer(name) for name in ("round", "preshift", "shift"))
-    return (quant.requant(acc, constants["mult"], *integers),)
+    y = quant.requant(acc, constants["mult"], *integers)
+    return (quant.sat8_right(y) if op.integer("right") else y,)
 
 
 def macs(op: Op, shapes: Shapes) -> int:

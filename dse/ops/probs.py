@@ -28,9 +28,9 @@ def float_reference(op: Op, inputs: Sequence[Array], constants: Mapping[str, Arr
 
 def int8_reference(op: Op, inputs: Sequence[Array], constants: Mapping[str, Array]) -> tuple[Array, ...]:
     """(e (..., h, s, s) uint8, sum (..., h, s) int32) of int8 q and k; the zero point of k drops in the softmax."""
-    score = integer_matmul(*_operands(op, inputs))
+    score = integer_matmul(*_operands(op, (inputs[0], quant.sat8_right(inputs[1]))))
     mult = constants["mult"][:, None, None]
-    e, sums = quant.softmax_rows(score, constants["table"], mult, op.integer("round"), op.integer("shift"))
+    e, sums = quant.softmax_rows(score, constants["table"], mult, op.integer("shift"))
     return e, sums.astype(np.int32)
 
 

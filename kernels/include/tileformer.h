@@ -13,21 +13,33 @@
  *
  * Layouts
  *   rows        element (r, c) of an (m, n) matrix at byte r * stride + c
- *   pairs       the right-hand operand W of a matrix product with `n` columns of depth `k`. Element (column c, depth d)
- *               lies at byte (c / 2) * stride + (d / 2) * 4 + (d % 2) * 2 + (c % 2): one 32-bit word holds two depths of
- *               two columns. Odd edges are padded with zero. A dense matrix has stride = 4 * ceil(k / 2) and takes
- *               ceil(n / 2) * stride bytes; a slice of the depth (a head of K, a head's share of W_O) is reached by
- *               offsetting the pointer by a multiple of 4 and keeping the stride of the whole.
- *     keys      K as `pairs`: column = key token, depth = head feature
- *     values    V as `pairs`: column = head feature, depth = key token
- *   panels      unsigned 8-bit values widened to int16 for the multiply-accumulate units: rows in groups of R = 4, the
- *               last group holding the remaining 1..3 rows (R = that many). Inside a group the element (row r, depth d)
- *               is halfword ((d / 2) * R + r) * 2 + (d % 2); a group takes R * 2 * ceil(k / 2) halfwords and groups
- *               follow each other. Odd depth is padded with zero.
+ *   panels      an (m, k) matrix widened to int16 for the dual multiply-accumulate units: rows in groups of 2. Inside a group the
+ *               element (row r, depth d) is halfword ((d / 2) * 2 + r) * 2 + (d % 2): one word a depth pair and row. Groups
+ *               follow each other at `stride` bytes; a dense matrix has stride = 8 * ceil(k / 2) and takes ceil(m / 2) * stride
+ *               bytes. Odd depth is padded with zero; the second row of the last group of an odd m is neither written nor read.
+ *               A slice of the depth that starts at an even d is reached by offsetting the pointer by 4 * d bytes.
+ *   The right-hand operand W of a matrix product has `n` columns of depth `k` and values in [-127, 127]:
+ *   columns     element (column c, depth d) at byte c * stride + d: each column contiguous. A dense matrix has stride = k.
+ *   quads       columns in groups of 4: one pair of words a depth pair. Element pair: halfword d % 2 of the 32-bit word at byte
+ *               (c / 4) * stride + (d / 2) * 8 + (c % 4 / 2) * 4 holds  W[c] + 256 * W[c + 1]  (c even; arithmetic, modulo
+ *               2^16), so SXTB16 yields the even columns, and the raw word times the panel accumulates 256 * odd + even.
+ *               Edges are padded with zero columns and zero depth. A dense matrix has stride = 8 * ceil(k / 2) and takes
+ *               ceil(n / 4) * stride bytes. A slice of the depth (a head of K, a head's share of W_O) that starts at an
+ *               even d is reached by offsetting the pointer by 4 * d bytes; a slice of columns starts at a multiple of 4.
+ *   keys, values  K and V as right-hand operand of the scores and of softmax . V: keys have column = key token, depth =
+ *               head feature; values have column = head feature, depth = key token.
+ *   Channel parameters of n output columns:
+ *   records     n records {bias, mult} int32
+ *   quads       ceil(n / 4) groups {bias[4], mult[4]} int32; the bias of an odd column c holds
+ *               256 * bias[c] + bias[c - 1] (modulo 2^32). With `high` = 1 mult[c] is stored as mult << (32 - shift) in even
+ *               columns and mult << (24 - shift) in odd ones.
  *
- * Alignment: every pointer to `pairs`, `panels`, int32 and scratch data is 4-byte aligned, and so are their strides;
- * `rows` operands need no alignment and any stride. Pointers never alias unless a contract says so.
- * Sizes m, n, k are at least 1.
+ * `high` = 1 promises preshift = 0, 17 <= shift <= 24, 0 <= mult < 2^(shift - 1), and round = 2^(shift - 1) modulo 2^shift: the
+ * requantisation is then the rounded high word of a 32 x 32 product plus the offset round >> shift (SMMLAR).
+ *
+ * Alignment: every pointer to `quads`, `panels`, int32 and scratch data is 4-byte aligned, and so are their strides;
+ * `rows` and `columns` operands need no alignment and any stride. Pointers never alias unless a contract says so.
+ * Sizes m, n, k are at least 1. Which layouts a variant reads and writes is in its manifest entry (kernels.toml).
  */
 #ifndef TILEFORMER_H
 #define TILEFORMER_H
@@ -35,20 +47,26 @@
 #include <stdint.h>
 
 /* ---- linear: y = requant(x . W^T + bias) -------------------------------------------------------------------------
- * x: (m, k) int8 rows.  w: (n columns, depth k) int8 pairs.  channel: n records {bias, mult} int32.
- * acc = bias[c] + sum_d x[r][d] * w[c][d]; the caller guarantees |acc| < 2^31.
- * scratch: tlf_linear_scratch_bytes(k) bytes.
+ * x: (m, k) int8 rows (x_panels = 0), or panels (x_panels = 1; x_stride from a group of rows to the next).
+ * w: (n columns, depth k) right-hand operand.  channel: parameters of n columns.
+ * acc = bias[c] + sum_d x[r][d] * w[c][d]; the caller guarantees |acc| < 2^31, and < 2^23 where the manifest says so.
+ * scratch: the manifest's bytes; unused (may be null) when x is panels.
  * Outputs:
  *   tlf_linear_rows    y: (m, n) int8 rows
- *   tlf_linear_keys    y: int8 pairs with column = row of x, depth = channel; y_stride is the stride of a column pair.
- *                      n even. Writes whole words: an odd last row of x is paired with zeros.
- *   tlf_linear_values  y: int8 pairs with column = channel, depth = row of x; y_stride is the stride of a channel pair.
- *                      n even. Writes whole words: an odd last row of x is paired with zeros.
+ *   tlf_linear_panels  y: (m, n) panels of the int8 results; y_stride from a group of rows to the next; n even
+ *   tlf_linear_keys    y: right-hand operand with column = row of x, depth = output channel, results clamped to
+ *                      [-127, 127]; y_stride is the stride of the operand. quads: n even; writes whole words, an odd last row
+ *                      of x is paired with zeros.
+ *   tlf_linear_values  y: right-hand operand with column = output channel, depth = row of x, results clamped to [-127, 127].
+ *                      quads: writes whole words; an odd last row of x is paired with zeros, an odd last channel with
+ *                      zeros; the second word of the last group is written only when n % 4 is 0 or 3.
  *   tlf_linear_add     y: (m, n) int32, y_stride in bytes: y[r][c] += sum_d x[r][d] * w[c][d]. No bias and no
- *                      requantisation: channel, round, preshift and shift are ignored.
+ *                      requantisation: channel, round, preshift, shift and high are ignored.
+ *   tlf_linear_residual  y: (m, n) int8 rows, after the linear's own requantisation v to int8:
+ *                      y = sat8((v * mult_y + r * mult_r + add_round) >> add_shift); r: (m, n) int8 rows; y may be r.
  */
 typedef struct {
-    const int8_t *x;
+    const void *x;
     const int8_t *w;
     const int32_t *channel;
     void *y;
@@ -62,20 +80,48 @@ typedef struct {
     int32_t round;
     int32_t preshift;
     int32_t shift;
+    int32_t high;
+    int32_t x_panels;
 } tlf_linear_args;
 
+typedef struct {
+    const void *x;
+    const int8_t *w;
+    const int32_t *channel;
+    void *y;
+    void *scratch;
+    int32_t m;
+    int32_t n;
+    int32_t k;
+    int32_t x_stride;
+    int32_t w_stride;
+    int32_t y_stride;
+    int32_t round;
+    int32_t preshift;
+    int32_t shift;
+    int32_t high;
+    int32_t x_panels;
+    const int8_t *r;
+    int32_t r_stride;
+    int32_t mult_y;
+    int32_t mult_r;
+    int32_t add_round;
+    int32_t add_shift;
+} tlf_linear_residual_args;
+
 /* ---- probs: unnormalised softmax rows of one head ------------------------------------------------------------------
- * q: (m, k) int8 rows.  keys: (n columns, depth k) int8 pairs.  mult: one int32 > 0.  table: 256 uint8, table[0] = 255.
- * score[r][j] = sum_d q[r][d] * keys[j][d];   top[r] = max_j score[r][j];
- * index = min(255, ((top - score) * mult + round) >> shift);   e[r][j] = table[index];   sum[r] = sum_j e[r][j].
- * The caller guarantees (max score - min score) * mult + round < 2^31.
- * scratch: tlf_probs_scratch_bytes(n, k) bytes.
+ * q: (m, k) int8 rows (q_panels = 0), or panels (q_panels = 1; q_stride from a group of rows to the next).
+ * keys: (n columns, depth k) right-hand operand.  mult: one int32 > 0.  table: 256 uint8, table[0] = 255.
+ * score[r][j] = sum_d q[r][d] * keys[j][d];   step[r][j] = ((1 << (shift - 1)) - score[r][j] * mult) >> shift;
+ * e[r][j] = table[min(255, step[r][j] - min_j step[r][j])];   sum[r] = sum_j e[r][j].
+ * The caller guarantees that score * mult + (1 << shift) fits int32, 1 <= shift <= 30; where the manifest says so also
+ * |step| < 2^15 - 256 and mult < 2^(shift - 1).
  * Outputs: sum: m int32, and
  *   tlf_probs_rows     e: (m, n) uint8 rows, e_stride bytes a row
- *   tlf_probs_panels   e: panels of (m, n); e_stride is ignored
+ *   tlf_probs_panels   e: panels of (m, n), e_stride from a group of rows to the next
  */
 typedef struct {
-    const int8_t *q;
+    const void *q;
     const int8_t *keys;
     const int32_t *mult;
     const uint8_t *table;
@@ -88,20 +134,20 @@ typedef struct {
     int32_t q_stride;
     int32_t keys_stride;
     int32_t e_stride;
-    int32_t round;
     int32_t shift;
+    int32_t q_panels;
 } tlf_probs_args;
 
 /* ---- attend: softmax . V with the division folded into the requantisation ------------------------------------------
- * e: (m, k) uint8 from probs, as rows (e_stride bytes a row) or as panels.  values: (n columns, depth k) int8 pairs.
- * sum: m int32, all > 0.  scale: one int32 > 0.
+ * e: (m, k) uint8 from probs, as rows (e_panels = 0, e_stride bytes a row) or as panels (e_panels = 1, e_stride from a group
+ * of rows to the next).  values: (n columns, depth k) right-hand operand.  sum: m int32, all > 0.  scale: one int32 > 0.
  * acc = sum_j e[r][j] * values[j][c];   factor[r] = (scale + sum[r] / 2) / sum[r]   (truncating, all operands positive);
  * v = ((acc + ((1 << preshift) >> 1)) >> preshift) * factor[r]
- * The caller guarantees that v + round fits int32. scratch: tlf_attend_scratch_bytes(k) bytes (the panel variants use none
- * of it; it may be null).
+ * The caller guarantees that v + round fits int32, and |acc| < 2^23 where the manifest says so.
  * Outputs:
- *   tlf_attend_rows, tlf_attend_rows_panels   y: (m, n) int8 rows, y = sat8((v + round) >> shift)
- *   tlf_attend_add,  tlf_attend_add_panels    y: (m, n) int32, y_stride in bytes: y += v; round and shift are ignored
+ *   tlf_attend_rows    y: (m, n) int8 rows, y = sat8((v + round) >> shift)
+ *   tlf_attend_panels  the same, as panels; y_stride from a group of rows to the next; n even
+ *   tlf_attend_add     y: (m, n) int32, y_stride in bytes: y += v; round and shift are ignored
  */
 typedef struct {
     const void *e;
@@ -119,6 +165,7 @@ typedef struct {
     int32_t round;
     int32_t preshift;
     int32_t shift;
+    int32_t e_panels;
 } tlf_attend_args;
 
 /* ---- narrow: int32 accumulators to int8 ----------------------------------------------------------------------------
@@ -144,8 +191,8 @@ typedef struct {
     int32_t n;
 } tlf_zero_args;
 
-/* ---- pack_keys: x (m, k) int8 rows -> y int8 pairs with column = row of x, depth = its elements ----------------------
- * Writes whole words; odd edges (k and m) are padded with zero. y_stride is the stride of a column pair.
+/* ---- pack_keys: x (m, k) int8 rows -> right-hand operand with column = row of x, depth = its elements -------------------
+ * -128 becomes -127. quads: writes whole words; odd edges (k and m) are padded with zero. y_stride is the stride of y.
  */
 typedef struct {
     const int8_t *x;
@@ -155,6 +202,17 @@ typedef struct {
     int32_t x_stride;
     int32_t y_stride;
 } tlf_pack_keys_args;
+
+/* ---- pack_panels: x (m, k) int8 rows -> y panels; y_stride from a group of rows to the next ------------------------------
+ */
+typedef struct {
+    const int8_t *x;
+    void *y;
+    int32_t m;
+    int32_t k;
+    int32_t x_stride;
+    int32_t y_stride;
+} tlf_pack_panels_args;
 
 /* ---- layernorm: normalise each row, then scale and shift each channel ------------------------------------------------
  * x, y: (m, n) int8 rows; y may be x with the same stride.  channel: n records {mult, round} int32.  1 <= n <= 256.
@@ -217,22 +275,15 @@ typedef struct {
     int32_t shift;
 } tlf_mean_args;
 
-/* ---- scratch, in bytes (the manifest's `scratch` expressions say the same; a test compares them) -----------------------*/
-static inline int32_t tlf_linear_scratch_bytes(int32_t k) { return 16 * ((k + 1) / 2); }
-static inline int32_t tlf_probs_scratch_bytes(int32_t n, int32_t k) { return 16 * ((k + 1) / 2) + 16 * ((n + 1) / 2) * 2; }
-static inline int32_t tlf_attend_scratch_bytes(int32_t k) { return 16 * ((k + 1) / 2); }
-
 /* ---- functions: the portable definition of every op, then what beats it --------------------------------------------------*/
 void tlf_linear_rows_ref(const tlf_linear_args *args);
 void tlf_linear_keys_ref(const tlf_linear_args *args);
 void tlf_linear_values_ref(const tlf_linear_args *args);
 void tlf_linear_add_ref(const tlf_linear_args *args);
+void tlf_linear_residual_ref(const tlf_linear_residual_args *args);
 void tlf_probs_rows_ref(const tlf_probs_args *args);
-void tlf_probs_panels_ref(const tlf_probs_args *args);
 void tlf_attend_rows_ref(const tlf_attend_args *args);
 void tlf_attend_add_ref(const tlf_attend_args *args);
-void tlf_attend_rows_panels_ref(const tlf_attend_args *args);
-void tlf_attend_add_panels_ref(const tlf_attend_args *args);
 void tlf_narrow_ref(const tlf_narrow_args *args);
 void tlf_zero_ref(const tlf_zero_args *args);
 void tlf_pack_keys_ref(const tlf_pack_keys_args *args);
@@ -241,16 +292,27 @@ void tlf_lut_ref(const tlf_lut_args *args);
 void tlf_add_ref(const tlf_add_args *args);
 void tlf_mean_ref(const tlf_mean_args *args);
 
-/* armv7em: SMLAD kernels, microtiles of up to 4 rows x 2 columns */
-void tlf_linear_rows_smlad4x2(const tlf_linear_args *args);
-void tlf_linear_keys_smlad4x2(const tlf_linear_args *args);
-void tlf_linear_values_smlad4x2(const tlf_linear_args *args);
-void tlf_linear_add_smlad4x2(const tlf_linear_args *args);
-void tlf_probs_rows_smlad4x2(const tlf_probs_args *args);
-void tlf_probs_panels_smlad4x2(const tlf_probs_args *args);
-void tlf_attend_rows_smlad4x2(const tlf_attend_args *args);
-void tlf_attend_add_smlad4x2(const tlf_attend_args *args);
-void tlf_attend_rows_panels_smlad4x2(const tlf_attend_args *args);
-void tlf_attend_add_panels_smlad4x2(const tlf_attend_args *args);
+/* armv7em: SMLAD kernels on quads and panels, microtiles of up to 2 rows x 4 columns */
+void tlf_linear_rows_smlad2x4(const tlf_linear_args *args);
+void tlf_linear_panels_smlad2x4(const tlf_linear_args *args);
+void tlf_linear_keys_smlad2x4(const tlf_linear_args *args);
+void tlf_linear_values_smlad2x4(const tlf_linear_args *args);
+void tlf_linear_add_smlad2x4(const tlf_linear_args *args);
+void tlf_linear_residual_smlad2x4(const tlf_linear_residual_args *args);
+void tlf_probs_rows_smlad2x4(const tlf_probs_args *args);
+void tlf_probs_panels_smlad2x4(const tlf_probs_args *args);
+void tlf_attend_rows_smlad2x4(const tlf_attend_args *args);
+void tlf_attend_panels_smlad2x4(const tlf_attend_args *args);
+void tlf_attend_add_smlad2x4(const tlf_attend_args *args);
+
+/* armv7em: packed words and grouped loads for everything that is not a matrix product */
+void tlf_narrow_packed(const tlf_narrow_args *args);
+void tlf_zero_packed(const tlf_zero_args *args);
+void tlf_layernorm_packed(const tlf_layernorm_args *args);
+void tlf_lut_packed(const tlf_lut_args *args);
+void tlf_add_packed(const tlf_add_args *args);
+void tlf_mean_packed(const tlf_mean_args *args);
+void tlf_pack_keys_packed(const tlf_pack_keys_args *args);
+void tlf_pack_panels_packed(const tlf_pack_panels_args *args);
 
 #endif

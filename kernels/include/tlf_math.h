@@ -11,10 +11,8 @@ static inline int8_t tlf_requant(int32_t acc, int32_t mult, int32_t round, int32
     return tlf_sat8(((acc >> preshift) * mult + round) >> shift);
 }
 
-/* Element (column, depth) of a `pairs` operand. */
-static inline int32_t tlf_pairs_index(int32_t column, int32_t depth, int32_t stride) {
-    return (column / 2) * stride + (depth / 2) * 4 + (depth % 2) * 2 + column % 2;
-}
+/* The value as an element of a right-hand operand: -128 becomes -127. */
+static inline int8_t tlf_right(int8_t v) { return (int8_t)(v == -128 ? -127 : v); }
 
 /* floor(sqrt(v)) of v in [2^28, 2^30): the result lies in [2^14, 2^15). One bit a step. */
 static inline uint32_t tlf_isqrt30(uint32_t v) {

@@ -1,13 +1,14 @@
-/* linear: x . W^T, requantised into rows, keys or values, or added to int32. Contract: tileformer.h. */
+/* linear: x . W^T, requantised into rows, keys or values, added to int32, or added to a residual. Contract: tileformer.h.
+ * Reads rows and columns; channel parameters are records. */
 #include "tileformer.h"
 #include "tlf_math.h"
 
 static int32_t dot(const tlf_linear_args *a, int32_t row, int32_t column) {
-    const int8_t *x = a->x + row * a->x_stride;
-    const int8_t *w = a->w + (column / 2) * a->w_stride + column % 2;
+    const int8_t *x = (const int8_t *)a->x + row * a->x_stride;
+    const int8_t *w = a->w + column * a->w_stride;
     int32_t acc = 0;
     for (int32_t d = 0; d < a->k; d++) {
-        acc += x[d] * w[2 * d];
+        acc += x[d] * w[d];
     }
     return acc;
 }
@@ -28,20 +29,18 @@ void tlf_linear_rows_ref(const tlf_linear_args *args) {
 
 void tlf_linear_keys_ref(const tlf_linear_args *args) {
     int8_t *y = (int8_t *)args->y;
-    const int32_t rows = args->m + args->m % 2;
-    for (int32_t r = 0; r < rows; r++) {
+    for (int32_t r = 0; r < args->m; r++) {
         for (int32_t c = 0; c < args->n; c++) {
-            y[tlf_pairs_index(r, c, args->y_stride)] = r < args->m ? output(args, r, c) : (int8_t)0;
+            y[r * args->y_stride + c] = tlf_right(output(args, r, c));
         }
     }
 }
 
 void tlf_linear_values_ref(const tlf_linear_args *args) {
     int8_t *y = (int8_t *)args->y;
-    const int32_t rows = args->m + args->m % 2;
-    for (int32_t r = 0; r < rows; r++) {
+    for (int32_t r = 0; r < args->m; r++) {
         for (int32_t c = 0; c < args->n; c++) {
-            y[tlf_pairs_index(c, r, args->y_stride)] = r < args->m ? output(args, r, c) : (int8_t)0;
+            y[c * args->y_stride + r] = tlf_right(output(args, r, c));
         }
     }
 }
@@ -51,6 +50,29 @@ void tlf_linear_add_ref(const tlf_linear_args *args) {
         int32_t *y = (int32_t *)(void *)((uint8_t *)args->y + r * args->y_stride);
         for (int32_t c = 0; c < args->n; c++) {
             y[c] += dot(args, r, c);
+        }
+    }
+}
+
+void tlf_linear_residual_ref(const tlf_linear_residual_args *args) {
+    const tlf_linear_args linear = {
+        .x = args->x,
+        .w = args->w,
+        .channel = args->channel,
+        .m = args->m,
+        .n = args->n,
+        .k = args->k,
+        .x_stride = args->x_stride,
+        .w_stride = args->w_stride,
+        .round = args->round,
+        .preshift = args->preshift,
+        .shift = args->shift,
+    };
+    int8_t *y = (int8_t *)args->y;
+    for (int32_t r = 0; r < args->m; r++) {
+        for (int32_t c = 0; c < args->n; c++) {
+            const int32_t sum = output(&linear, r, c) * args->mult_y + args->r[r * args->r_stride + c] * args->mult_r;
+            y[r * args->y_stride + c] = tlf_sat8((sum + args->add_round) >> args->add_shift);
         }
     }
 }

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from codegen.build import build, find_port, find_toolchains
-from codegen.device import MPS2_AN386, Device, DeviceFault, QemuError, find_qemu, run_qemu
+from codegen.device import MPS2_AN386, MPS2_AN500, Device, DeviceFault, QemuError, find_qemu, run_qemu
+from codegen.emit import place_code
 
 KERNELS = Path(__file__).parents[2] / "kernels"
 TOOLCHAINS = [toolchain.name for toolchain in find_toolchains("armv7em")]
@@ -32,14 +33,17 @@ int main(void)
 """
 
 
-def make(folder: Path, toolchain: str, *defines: str) -> Path:
+def make(folder: Path, toolchain: str, *defines: str, board: str = "mps2_an386", code: str = "flash") -> Path:
     (folder / "main.c").write_text(SOURCE)
-    port = find_port(KERNELS, "mps2_an386")
+    port = find_port(KERNELS, board)
+    script = folder / "link.ld"
+    script.write_text(place_code(port.linker_script.read_text(), code))
     return build(
         [folder / "main.c", *port.sources],
         port.include_dirs,
         folder / "x.elf",
-        linker_script=port.linker_script,
+        linker_script=script,
+        isa="armv7em" if board == "mps2_an386" else "armv7em-m7",
         toolchain=toolchain,
         defines=["TLF_SEMIHOSTING", *defines],
     ).elf
@@ -47,11 +51,14 @@ def make(folder: Path, toolchain: str, *defines: str) -> Path:
 
 @pytest.mark.skipif(find_qemu() is None, reason="qemu-system-arm is not installed")
 @pytest.mark.parametrize("toolchain", TOOLCHAINS)
-def test_same_firmware_on_qemu_and_on_the_device(tmp_path: Path, toolchain: str) -> None:
-    elf = make(tmp_path, toolchain)
-    device = Device(elf, memory=MPS2_AN386)
+@pytest.mark.parametrize(("board", "code"), [("mps2_an386", "flash"), ("mps2_an500", "flash"), ("mps2_an500", "itcm")])
+def test_same_firmware_on_qemu_and_on_the_device(tmp_path: Path, toolchain: str, board: str, code: str) -> None:
+    elf = make(tmp_path, toolchain, board=board, code=code)
+    cpu, memory = ("cortex-m4", MPS2_AN386) if board == "mps2_an386" else ("cortex-m7", MPS2_AN500)
+    device = Device(elf, cpu, memory)
     device.boot()
-    status, text = run_qemu(elf, timeout=20)
+    assert (device.symbol("main").address >= 0x0030_0000) == (code == "itcm")
+    status, text = run_qemu(elf, timeout=20, cpu=cpu)
     assert status == device.call("main").value == 14
     assert text.encode() == device.output
     assert text.startswith("a line")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +13,17 @@ import numpy as np
 import pytest
 
 DIGITS = Path(__file__).resolve().parents[2] / "dse" / "models" / "digits"
+SIZES = ["--s", "3", "--e", "4", "--p", "2", "--h", "2", "--trials", "5"]
 ZOO = Path(__file__).resolve().parents[1] / "load" / "zoo"
 
 
-def dse(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """`dse WORDS` run in an empty folder."""
+def dse(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`dse WORDS` run in an empty folder, with changes to the environment."""
     command = [sys.executable, "-c", "from dse.cli import main; main()", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    environment = {**os.environ, **environment}
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=300, check=False, env=environment
+    )
 
 
 def _refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -33,6 +39,8 @@ def folder(tmp_path):
     (tmp_path / "cut.onnx").write_bytes((DIGITS / "digits.onnx").read_bytes()[:5000])
     np.savez(tmp_path / "name.npz", y=np.zeros((4, 8, 8), np.float32))
     np.savez(tmp_path / "shape.npz", x=np.zeros((4, 8, 9), np.float32))
+    np.savez(tmp_path / "nan.npz", x=np.full((4, 8, 8), np.nan, np.float32))
+    (tmp_path / "folder.onnx").mkdir()
     (tmp_path / "file").write_text("a file where a folder should be")
     return tmp_path
 
@@ -50,13 +58,23 @@ def folder(tmp_path):
         (["nothing"], ["'nothing' is unknown", "digits", "eegformer"]),
         (["digits", "--out", "file/run"], ["file/run", "--out"]),
         (["digits", "--out", "/proc/run"], ["/proc/run", "--out"]),
-        (["eegformer", "--scope", "mhsa", "--ram", "2K"], ["no schedule fits", "ram: the best", "alive", "--ram 13K"]),
+        (["eegformer", "--scope", "mhsa", "--ram", "2K"], ["no schedule fits", "ram: the best", "alive", "--ram 12K"]),
         (["digits", "--flash", "4K"], ["no schedule fits", "flash: the best", "--flash"]),
         (["digits", "--ram", "2X"], ["'2X' is not a size"]),
         (["digits", "--form", "qv"], ["'qv'", "qkvo"]),
         (["digits", "--objective", "speed"], ["'speed' is unknown", "latency"]),
         (["digits", "--wait-states", "9"], ["--wait-states 9", "0..4"]),
         (["digits", "--schedule", "missing.toml"], ["missing.toml"]),
+        (["digits", "--ram", "²"], ["'²' is not a size"]),
+        (["digits", "--ram", "0"], ["'0' is not a size"]),
+        (["digits", "--trials", "0"], ["--trials", "0 is not in the range"]),
+        (["digits", "--seed", "-1"], ["--seed", "-1 is not in the range"]),
+        (["digits", "--max-sqnr-loss", "nan"], ["--max-sqnr-loss nan", "0 dB or more"]),
+        (["digits", "--max-sqnr-loss", "-1"], ["--max-sqnr-loss -1", "0 dB or more"]),
+        (["folder.onnx"], ["folder.onnx", "is a folder"]),
+        ([str(DIGITS / "digits.onnx"), "--calib", "folder.onnx"], ["folder.onnx", "is a folder"]),
+        ([str(DIGITS / "digits.onnx"), "--calib", "nan.npz"], ["nan.npz", "NaN", "remove those samples"]),
+        (["digits", "--out", "file"], ["file", "--out"]),
         (["--s", "81", "--e", "32"], ["p, h missing"]),
         (["--s", "0", "--e", "32", "--p", "32", "--h", "8"], ["s = 0", "1..4096"]),
     ],
@@ -81,10 +99,60 @@ def test_run_of_a_stranger_folder_is_refused(folder):
 
 @pytest.mark.parametrize("name", ["cost.json", "samples.npz", "firmware.elf"])
 def test_run_of_a_broken_run_folder_is_refused(folder, name):
-    sizes = ["--s", "3", "--e", "4", "--p", "2", "--h", "2", "--trials", "5"]
-    assert dse(folder, "deploy", *sizes, "--out", "run").returncode == 0
+    assert dse(folder, "deploy", *SIZES, "--out", "run").returncode == 0
     (folder / "run" / name).write_text('{"target": "stm32l476"}')
     _refused(dse(folder, "run", "run"), "not a run folder", "deploy again")
+
+
+def test_an_interrupted_deploy_leaves_nothing(folder):
+    before = sorted(folder.rglob("*"))
+    command = [sys.executable, "-c", "from dse.cli import main; main()", "deploy", *SIZES, "--out", "new/run"]
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a test run in the background inherits "ignore"
+    )
+    while not (folder / ".run.partial" / "src").is_dir():  # the sources are written, the build comes next
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode not in (0, None)
+    assert b"Traceback" not in stderr
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_failed_deploy_leaves_the_earlier_run_whole(folder):
+    assert dse(folder, "deploy", *SIZES, "--out", "run").returncode == 0
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    failed = dse(folder, "deploy", *SIZES, "--seed", "1", "--toolchain", "gcc", "--out", "run", PATH="")
+    assert failed.returncode == 1
+    assert "arm-none-eabi-gcc" in failed.stderr
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_files_of_a_person_are_never_overwritten(folder):
+    (folder / "project" / "src").mkdir(parents=True)
+    (folder / "project" / "src" / "main.c").write_text("mine")
+    _refused(dse(folder, "export", *SIZES, "--out", "project"), "'src'", "no run folder", "--out")
+    assert (folder / "project" / "src" / "main.c").read_text() == "mine"
+
+
+def test_an_export_into_a_run_folder_drops_the_run_it_does_not_belong_to(folder):
+    assert dse(folder, "deploy", *SIZES, "--out", "run").returncode == 0
+    assert dse(folder, "export", *SIZES, "--out", "run").returncode == 0
+    assert (folder / "run" / "src" / "network.c").is_file()
+    assert not (folder / "run" / "run.json").exists()
+
+
+def test_the_current_folder_can_be_the_run_folder(folder):
+    (folder / "here").mkdir()
+    done = dse(folder / "here", "deploy", *SIZES, "--out", ".")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "here" / "report.html").is_file()
 
 
 def test_deploy_run_export_agree(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import networks
 import pytest
 
 from codegen.build import find_toolchains
-from codegen.device import Device, MemoryMap
+from codegen.device.elf import parse_elf
 from codegen.names import arena_symbol
 from cost_models.model import Budget
 from dse import execute, pipeline
@@ -43,6 +44,7 @@ def test_random_schedules_run_as_predicted(prepared, pair, seed, tmp_path):
         if ran.cycles > 0.05 * result.cycles:
             assert priced.cycles == pytest.approx(ran.cycles, rel=0.15), (ran.name, schedule.describe())
     assert point.cost.cycles == pytest.approx(result.cycles, rel=0.10)
+    assert point.cost.flash_bytes == pytest.approx(result.flash_bytes, rel=0.015, abs=256)
 
 
 @pytest.mark.parametrize("toolchain", [t.name for t in find_toolchains("armv7em")])
@@ -61,8 +63,7 @@ def test_the_emitted_main_checks_itself(tmp_path):
     house = pipeline.prepare("digits", "stm32l476")
     schedule = next(house.space.schedules())
     execute.prove(house, Point(schedule, house.price(schedule)), tmp_path)
-    memory = MemoryMap(tuple((r.name, r.base, r.size_bytes) for r in house.target.regions))
-    device = Device(tmp_path / "firmware.elf", house.target.cpu, memory)
+    device = execute.open_device(tmp_path / "firmware.elf", house.target)
     device.boot()
     assert device.call("main").value == 0
     region, size = next(iter(house.program(schedule).arena_bytes().items()))
@@ -73,11 +74,10 @@ def test_the_emitted_main_checks_itself(tmp_path):
 def test_depth_first_shrinks_the_published_attention_by_more_than_the_paper(tmp_path):
     # arXiv 2404.02945 reports 6.19 times; both schedules with the same kernels, both sizes from the ELF.
     house = pipeline.prepare("eegformer", "stm32l476", scope="mhsa", form="none")
-    variants = tuple((family, "smlad4x2") for family in ("attend", "linear", "probs"))
-    layers = Schedule("none", Attention(heads=8), kernels=variants, map_layout="rows")
+    layers = Schedule("none", Attention(heads=8))
     depth = Attention(heads=1, rows=4, map_rows=4, outer="rows", query="rows", output="accumulate")
     arenas = []
-    for attention_schedule in (layers, Schedule("none", depth, kernels=variants, map_layout="rows")):
+    for attention_schedule in (layers, Schedule("none", depth)):
         point = pipeline.point_of(house, attention_schedule, Budget())
         result = execute.prove(house, point, tmp_path)
         assert result.bit_exact
@@ -114,3 +114,22 @@ def test_one_digest_one_text_ten_times():
         for seed in range(10)
     }
     assert len(texts) == 1
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("toolchain", [t.name for t in find_toolchains("armv7em")])
+def test_the_makefile_builds_the_firmware_that_was_proven(toolchain, tmp_path):
+    house = pipeline.prepare("ecgformer", "stm32l476", scope="block")
+    schedule = networks.random_schedule(house.space, 1)
+    execute.write_run_folder(house, Point(schedule, house.price(schedule)), tmp_path)
+    execute.build_firmware(tmp_path, house.target, toolchain)
+    proven = (tmp_path / "firmware.elf").read_bytes()
+    (tmp_path / "firmware.elf").unlink()
+    compiler = "arm-none-eabi-gcc" if toolchain == "gcc" else f"{sys.executable} -m ziglang cc"
+    done = subprocess.run(["make", f"CC={compiler}"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made, wanted = (parse_elf(data) for data in ((tmp_path / "firmware.elf").read_bytes(), proven))
+    sizes = [{name: symbol.size for name, symbol in elf.symbols.items() if symbol.size} for elf in (made, wanted)]
+    assert sizes[0] == sizes[1]
+    result, _ = execute.execute_folder(tmp_path)
+    assert result.bit_exact

@@ -9,8 +9,9 @@ from pathlib import Path
 from cases import Case, record_fields
 
 from codegen.build import build, build_shared, find_port
-from codegen.device import Device
-from dse.kernel import Kernel, kernels_root, load_kernels
+from codegen.device import Device, map_of
+from dse.kernel import Kernel, kernels_root, load_kernels, runs_on
+from dse.target import Target
 
 GUARD = b"\xa7" * 16
 ROOT = kernels_root()
@@ -58,12 +59,12 @@ class Host:
 
 
 class Board:
-    """Every variant in one firmware on the emulated device."""
+    """Every variant that a target runs in one firmware on its emulated device."""
 
-    BASE, TOP = 0x20002000, 0x20016000
+    BASE, TOP = 0x20002000, 0x20016000  # in the first RAM of both targets, above the stack
 
-    def __init__(self, toolchain: str, folder: Path) -> None:
-        kernels = load_kernels().values()
+    def __init__(self, toolchain: str, folder: Path, target: Target) -> None:
+        kernels = self.kernels = [kernel for kernel in load_kernels().values() if runs_on(kernel, target.isa)]
         names = "".join(f"    (void (*)(void)){kernel.symbol},\n" for kernel in kernels)
         main = folder / "main.c"
         main.write_text(  # volatile: the compiler must keep every kernel
@@ -71,11 +72,12 @@ class Board:
             f"void (*volatile keep[])(void) = {{\n{names}}};\n"
             f"int main(void) {{\n    for (int i = 0; i < {len(kernels)}; i++) {{ keep[i](); }}\n    return 0;\n}}\n"
         )
-        port = find_port(ROOT, "stm32l476")
+        port = find_port(ROOT, target.port)
         sources = [main, *sorted({ROOT / kernel.source for kernel in kernels}), *port.sources]
         include = [ROOT / "include", *port.include_dirs]
-        result = build(sources, include, folder / "k.elf", linker_script=port.linker_script, toolchain=toolchain)
-        self.device = Device(result.elf, strict=True)
+        script, elf = port.linker_script, folder / "k.elf"
+        build(sources, include, elf, linker_script=script, isa=target.isa, toolchain=toolchain)
+        self.device = Device(elf, target.cpu, map_of(target), strict=True)
         self.device.boot()
 
     def check(self, kernel: Kernel, case: Case) -> None:

@@ -348,7 +348,7 @@ def test_foreign_domain_and_control_flow_are_refused(tmp_path):
 def test_unreadable_files(tmp_path):
     path = tmp_path / "x.onnx"
     refuse(path, "no such file", "give the path")
-    refuse(tmp_path, "no such file", "give the path")
+    refuse(tmp_path, "is a folder", "give the path")
     for content in (b"", b"hello", np.random.default_rng(0).bytes(5000)):
         path.write_bytes(content)
         refuse(path, "not a readable ONNX file", "export it again")

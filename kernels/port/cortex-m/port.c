@@ -5,10 +5,13 @@
 #define DEMCR_TRACE_ENABLE (1u << 24)
 #define DWT_CONTROL (*(volatile uint32_t *)0xE0001000u)
 #define DWT_CYCLES (*(volatile uint32_t *)0xE0001004u)
+#define DWT_LOCK (*(volatile uint32_t *)0xE0001FB0u) /* of the Cortex-M7; the M4 ignores it */
+#define DWT_UNLOCK 0xC5ACCE55u
 
 void tlf_port_init(void)
 {
     DEMCR |= DEMCR_TRACE_ENABLE;
+    DWT_LOCK = DWT_UNLOCK;
     DWT_CYCLES = 0;
     DWT_CONTROL |= 1u;
 }

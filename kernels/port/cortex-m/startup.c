@@ -1,6 +1,6 @@
-/* Vector table and Reset_Handler of a Cortex-M4F or M7F: RAM initialised, FPU on, main called, its result handed to
- * tlf_port_exit. The stack is an array here, so its size is a compile-time choice (-DTLF_STACK_BYTES=1024); the linker
- * script puts it at the very bottom of SRAM1, where an overflow faults instead of destroying data.
+/* Vector table and Reset_Handler of a Cortex-M4F or M7F: RAM initialised, code copied to where it runs, FPU on, main
+ * called, its result handed to tlf_port_exit. The stack is an array here, so its size is a compile-time choice (-DTLF_STACK_BYTES=1024); the linker
+ * script puts it at the very bottom of its RAM, where an overflow faults instead of destroying data.
  */
 #include <stdint.h>
 
@@ -20,6 +20,9 @@ typedef struct {
 } tlf_vectors;
 
 extern const uint32_t __stack_top[];
+extern const uint32_t __code_load[];
+extern uint32_t __code_start[];
+extern uint32_t __code_copy_end[];
 extern const uint32_t __data_load[];
 extern uint32_t __data_start[];
 extern uint32_t __data_end[];
@@ -42,9 +45,13 @@ __attribute__((section(".tlf_vectors"), used)) const tlf_vectors __tlf_vectors =
 
 void Reset_Handler(void)
 {
-    const uint32_t *from = __data_load;
+    const uint32_t *from = __code_load;
     CPACR |= CPACR_FPU_FULL_ACCESS;
+    for (uint32_t *to = __code_start; to < __code_copy_end; to++) {
+        *to = *from++;
+    }
     __asm__ volatile("dsb\n\tisb" ::: "memory");
+    from = __data_load;
     for (uint32_t *to = __data_start; to < __data_end; to++) {
         *to = *from++;
     }

@@ -1,0 +1,313 @@
+"""Stages for one core -> stages for a cluster: work shared between cores, constants fetched ahead of their use.
+
+Two passes over the loop tree, both exact: `share_work` puts parallel regions around the calls (a core takes heads of the
+attention, or query rows, or columns of a linear op), `fetch_constants` copies what lies far from the cores into buffers
+near them, a stage ahead, or a loop step ahead where a loop walks through a constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from dse.layout import RIGHT, Right
+from dse.program import Affine, Buffer, Call, Constant, Fetch, Loop, Node, Parallel, Pointer, Stage, affine, symbol
+
+_SHARE = "share"
+_MAP_LOOPS = ("sub", "one")  # of lower_attention: row steps of the map, heads
+_ROWS = {"q": "q_stride", "x": "x_stride", "e": "e_stride", "y": "y_stride"}
+
+
+# ---- sharing work ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Split:
+    """How a call is cut along one of its dimensions: bytes a unit moves each operand on, and the unit cores share."""
+
+    dim: str
+    moves: Mapping[str, Affine | int]
+    grain: int = 1
+
+    def balance(self, extent: int, ways: int) -> float:
+        """Share of the cores' time that works, when every unit takes equally long."""
+        region = Parallel(_SHARE, affine(extent), self.grain, ways, ())
+        return extent / (ways * max(count for _, count in region.shares(extent)))
+
+
+def share_work(stages: list[Stage], buffers: dict[str, Buffer], ways: int, split: str) -> list[Stage]:
+    """The stages with parallel regions on `ways` cores; buffers that each core needs for itself grow `ways` times.
+
+    split: what a core takes of the attention map, "heads" or "rows" (rows too where heads add into the same sums).
+    """
+    shared = []
+    for stage in stages:
+        body = tuple(_share_node(node, ways, split, {}) for node in stage.body)
+        shared.append(replace(stage, body=body))
+    return _privatise(shared, buffers, ways)
+
+
+def _share_node(node: Node, ways: int, split: str, largest: Mapping[str, int]) -> Node:
+    if isinstance(node, Call):
+        return _share_call(node, ways, largest)
+    assert isinstance(node, Loop)
+    if node.var in _MAP_LOOPS:
+        region = _share_map(node, ways, split)
+        if region is not None:
+            return region
+    inner = {**largest, f"{node.var}_n": node.step}
+    return replace(node, body=tuple(_share_node(child, ways, split, inner) for child in node.body))
+
+
+def _share_map(loop: Loop, ways: int, split: str) -> Parallel | None:
+    """Row steps and heads of scores–softmax–softmax·V as one region; None when there is nothing to cut."""
+    heads = loop if loop.var == "one" else next((n for n in loop.body if isinstance(n, Loop) and n.var == "one"), None)
+    added = any(call.op == "attend_add" for call in _calls(loop.body))
+    if heads is not None and (split == "heads" or loop is heads) and not added:
+        return _region(loop, heads, ways, 1)
+    if loop.var == "sub":
+        return _region(loop, loop, ways, min(loop.step, 4))
+    return None
+
+
+def _region(outer: Loop, cut: Loop, ways: int, grain: int) -> Parallel:
+    """`outer` as the body of every core, its loop `cut` running over the core's share."""
+    moved = tuple(_substitute(node, {cut.var: symbol(_SHARE) + symbol(cut.var)}) for node in cut.body)
+    own = replace(cut, extent=symbol(f"{_SHARE}_n"), body=moved)
+    body = own if outer is cut else replace(outer, body=tuple(own if node is cut else node for node in outer.body))
+    return Parallel(_SHARE, cut.extent, grain, ways, (body,))
+
+
+def _share_call(call: Call, ways: int, largest: Mapping[str, int]) -> Node:
+    """The call cut along the dimension that keeps the cores busiest."""
+    sizes = {
+        k: v.evaluate({s: largest.get(s, 0) for s, _ in v.terms}) for k, v in call.arguments if isinstance(v, Affine)
+    }
+    splits = [split for split in _splits(call, sizes) if sizes[split.dim] > split.grain]
+    if not splits:
+        return Parallel(_SHARE, affine(1), 1, ways, (call,))
+    best = max(splits, key=lambda split: split.balance(sizes[split.dim], ways))
+    values = dict(call.arguments)
+    extent = values[best.dim]
+    assert isinstance(extent, Affine)
+    for field, step in best.moves.items():
+        pointer = values.get(field)
+        if isinstance(pointer, Pointer):
+            values[field] = Pointer(pointer.base, pointer.offset_bytes + symbol(_SHARE) * _constant(step))
+    values[best.dim] = symbol(f"{_SHARE}_n")
+    return Parallel(_SHARE, extent, best.grain, ways, (replace(call, arguments=tuple(values.items())),))
+
+
+def _constant(value: Affine | int) -> int:
+    value = affine(value)
+    if value.terms:
+        raise ValueError(f"a stride must not change inside a loop, got {value}")
+    return value.const
+
+
+def _splits(call: Call, z: Mapping[str, int]) -> list[_Split]:
+    """The ways to cut a call. Cores write whole words, so that they never share one."""
+    right = RIGHT.get(call.layout, RIGHT["columns"])
+    family = call.op.split("_")[0]
+    if family == "linear":
+        return _linear_splits(call.op, z, right)
+    if family in ("probs", "attend"):
+        moves = {"q": z.get("q_stride", 0), "e": z["e_stride"], "sum": 4, "y": z.get("y_stride", 0)}
+        return [_Split("m", moves)]
+    if call.op == "pack_keys":
+        return [_Split("m", {"x": z["x_stride"], "y": right.column_bytes(right.group, z["y_stride"]) // right.group})]
+    if call.op in ("narrow", "layernorm"):
+        return [_Split("m", {"x": z["x_stride"], "y": z["y_stride"]})]
+    if call.op == "zero":
+        return [_Split("n", {"y": 4})]
+    if call.op == "mean":
+        return [_Split("n", {"x": 1, "y": 1}, 4)]
+    return [_Split("n", {"x": 1, "a": 1, "b": 1, "y": 1}, 4)]
+
+
+def _linear_splits(op: str, z: Mapping[str, int], right: Right) -> list[_Split]:
+    column = z["w_stride"] // right.group
+    by_column = {"w": column, "channel": 8, "r": 1}
+    by_row = {"x": z["x_stride"], "r": z.get("r_stride", 0)}
+    if op == "linear_keys":
+        columns = _Split("n", by_column | {"y": right.depth_bytes(1)}, 4)
+        return [columns, _Split("m", by_row | {"y": z["y_stride"] // right.group}, right.group)]
+    if op == "linear_values":
+        return [_Split("n", by_column | {"y": z["y_stride"] // right.group}, max(2, right.group))]
+    width = 4 if op == "linear_add" else 1
+    return [_Split("n", by_column | {"y": width}, 4), _Split("m", by_row | {"y": z["y_stride"]})]
+
+
+def _calls(body: tuple[Node, ...]) -> list[Call]:
+    found: list[Call] = []
+    for node in body:
+        found += [node] if isinstance(node, Call) else _calls(node.body)
+    return found
+
+
+def _substitute(node: Node, values: Mapping[str, Affine]) -> Node:
+    if isinstance(node, Call):
+        return replace(node, arguments=tuple((name, _moved(value, values)) for name, value in node.arguments))
+    body = tuple(_substitute(child, values) for child in node.body)
+    return replace(node, extent=node.extent.substitute(values), body=body)
+
+
+def _moved(value: Pointer | Affine | None, values: Mapping[str, Affine]) -> Pointer | Affine | None:
+    if isinstance(value, Affine):
+        return value.substitute(values)
+    return None if value is None else Pointer(value.base, value.offset_bytes.substitute(values))
+
+
+# ---- buffers of a core -------------------------------------------------------------------------------------------------
+
+
+def _privatise(stages: list[Stage], buffers: dict[str, Buffer], ways: int) -> list[Stage]:
+    """A buffer that only one region uses, at the same place on every core, becomes one a core."""
+    users: dict[str, set[int]] = {}
+    same: dict[str, bool] = {}
+    for region, pointer in _pointers(stages):
+        users.setdefault(pointer.base, set()).add(region)
+        own = all(not name.startswith(_SHARE) for name, _ in pointer.offset_bytes.terms)
+        same[pointer.base] = same.get(pointer.base, True) and own
+    private = {n for n, found in users.items() if n in buffers and len(found) == 1 and min(found) >= 0 and same[n]}
+    private &= {n for n, b in buffers.items() if b.role in ("scratch", "map", "sum")}
+    strides = {}
+    for name in sorted(private):
+        strides[name] = -(-buffers[name].size_bytes // 4) * 4
+        buffers[name] = replace(buffers[name], size_bytes=strides[name] * ways)
+    return [replace(stage, body=tuple(_offset_private(node, strides) for node in stage.body)) for stage in stages]
+
+
+def _pointers(stages: list[Stage]) -> list[tuple[int, Pointer]]:
+    """(number of the region or -1, pointer) of every operand."""
+    found: list[tuple[int, Pointer]] = []
+    regions = 0
+
+    def visit(node: Node, region: int) -> None:
+        nonlocal regions
+        if isinstance(node, Call):
+            found.extend((region, value) for _, value in node.arguments if isinstance(value, Pointer))
+            return
+        if isinstance(node, Parallel):
+            region = regions
+            regions += 1
+        for child in node.body:
+            visit(child, region)
+
+    for stage in stages:
+        for node in stage.body:
+            visit(node, -1)
+    return found
+
+
+def _offset_private(node: Node, strides: Mapping[str, int]) -> Node:
+    if not isinstance(node, Call):
+        return replace(node, body=tuple(_offset_private(child, strides) for child in node.body))
+    arguments = []
+    for name, value in node.arguments:
+        if isinstance(value, Pointer) and value.base in strides:
+            value = Pointer(value.base, value.offset_bytes + symbol("core") * strides[value.base])
+        arguments.append((name, value))
+    return replace(node, arguments=tuple(arguments))
+
+
+# ---- constants near the cores --------------------------------------------------------------------------------------------
+
+
+def fetch_constants(
+    stages: list[Stage], buffers: dict[str, Buffer], constants: Mapping[str, Constant]
+) -> tuple[list[Stage], dict[str, Constant]]:
+    """Stages that read constants from buffers near the cores, with the copies that fill them, and the constants as copied.
+
+    A constant that a loop at the top of a stage walks through in equal steps is fetched step by step; the others of a stage
+    lie together in one block, which is fetched during the stage before.
+    """
+    kept: dict[str, Constant] = {}
+    done = []
+    for stage in stages:
+        walked: dict[str, tuple[str, int]] = {}
+        for node in stage.body:
+            if isinstance(node, Loop):
+                walked |= {name: (node.var, size) for name, size in _walked(node, stage, constants).items()}
+        names = sorted({p.base for _, p in _pointers([stage]) if p.base in constants})
+        whole = [name for name in names if name not in walked]
+        homes: dict[str, Affine] = {}
+        fetch: tuple[Fetch, ...] = ()
+        block = f"{stage.name}.constants"
+        if whole:
+            data, homes = _block(whole, constants)
+            kept[block] = Constant(block, "s32", data)
+            buffers[block + _NEAR] = Buffer(block + _NEAR, len(data), "constants", "s32")
+            fetch = (Fetch(Pointer(block + _NEAR), Pointer(block), affine(len(data))),)
+        body = []
+        for node in stage.body:
+            own = {name: step for name, step in walked.items() if isinstance(node, Loop) and step[0] == node.var}
+            body.append(_read_near(node, stage.name, block, homes, own, buffers, kept, constants))
+        done.append(replace(stage, body=tuple(body), fetch=fetch))
+    return done, kept
+
+
+_NEAR = ".near"  # a copy of constants near the cores
+
+
+def _block(names: list[str], constants: Mapping[str, Constant]) -> tuple[bytes, dict[str, Affine]]:
+    data, homes = b"", {}
+    for name in names:
+        homes[name] = affine(len(data))
+        data += constants[name].data + bytes(-constants[name].size_bytes % 4)
+    return data, homes
+
+
+def _walked(loop: Loop, stage: Stage, constants: Mapping[str, Constant]) -> dict[str, int]:
+    """Constants the loop walks through -> bytes a step: every use moves on by the same bytes an index."""
+    steps: dict[str, set[int]] = {}
+    for _, pointer in _pointers([stage]):
+        if pointer.base in constants:
+            steps.setdefault(pointer.base, set()).add(dict(pointer.offset_bytes.terms).get(loop.var, 0))
+    found: dict[str, int] = {}
+    if loop.extent.terms:
+        return found
+    for name, factors in steps.items():
+        (factor, *others) = factors
+        whole = factor * loop.extent.const == constants[name].size_bytes
+        if not others and factor and whole and factor * loop.step % 4 == 0 and factor * loop.step >= 64:
+            found[name] = factor * loop.step
+    return found
+
+
+def _read_near(
+    node: Node,
+    stage: str,
+    block: str,
+    homes: Mapping[str, Affine],
+    walked: Mapping[str, tuple[str, int]],
+    buffers: dict[str, Buffer],
+    kept: dict[str, Constant],
+    constants: Mapping[str, Constant],
+) -> Node:
+    fetches = []
+    for name, (var, size) in walked.items():
+        near = f"{stage}.{name}{_NEAR}"
+        buffers[near] = Buffer(near, 2 * size, "constants", "s8")
+        kept[name] = constants[name]
+        per_index = size // node.step if isinstance(node, Loop) else 0
+        target = Pointer(near, symbol(f"{var}_slot") * size)
+        fetches.append(Fetch(target, Pointer(name, symbol(var) * per_index), symbol(f"{var}_n") * per_index))
+
+    def near_pointer(pointer: Pointer) -> Pointer:
+        if pointer.base in homes:
+            return Pointer(block + _NEAR, pointer.offset_bytes + homes[pointer.base])
+        if pointer.base in walked:
+            var, size = walked[pointer.base]
+            rest = pointer.offset_bytes.substitute({var: affine(0)}) + symbol(f"{var}_slot") * size
+            return Pointer(f"{stage}.{pointer.base}{_NEAR}", rest)
+        return pointer
+
+    def visit(child: Node) -> Node:
+        if isinstance(child, Call):
+            near = ((n, near_pointer(v) if isinstance(v, Pointer) else v) for n, v in child.arguments)
+            return replace(child, arguments=tuple(near))
+        return replace(child, body=tuple(visit(inner) for inner in child.body))
+
+    result = visit(node)
+    return replace(result, fetch=tuple(fetches)) if isinstance(result, Loop) and fetches else result
