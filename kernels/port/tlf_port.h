@@ -30,19 +30,15 @@ void tlf_port_barrier(void);
 /* Inside work(): the number of this core, 0 .. cores - 1. Elsewhere: that of the controller, which may be >= cores. */
 int32_t tlf_port_core(void);
 
-/* One copy under way; the caller keeps it until tlf_port_copy_wait. */
-typedef struct {
-    uint32_t words[8];
-} tlf_port_copy;
+/* Starts a copy of 1 .. 131071 bytes between L2 and L1, either way, and returns its number before it has ended. Until
+ * tlf_port_copy_wait on the same core the source may not be written and the destination not touched. Copies end in the
+ * order of their start; at most 16 are not yet waited for. */
+int32_t tlf_port_copy(void *to, const void *from, int32_t size_bytes);
 
-/* Starts a copy of `rows` rows of `row_bytes` bytes, packed in L1 and l2_stride_bytes apart in L2, and returns before
- * it has ended. rows * row_bytes is 1 .. 131071. One row: l2_stride_bytes is not looked at. Neither side may be written
- * and the destination not read before tlf_port_copy_wait, which the same core calls; copies end in the order of their
- * start. At most 16 are under way. */
-void tlf_port_copy_in(tlf_port_copy *copy, void *l1, const void *l2, uint32_t rows, uint32_t row_bytes,
-                      uint32_t l2_stride_bytes);
-void tlf_port_copy_out(tlf_port_copy *copy, void *l2, const void *l1, uint32_t rows, uint32_t row_bytes,
-                       uint32_t l2_stride_bytes);
-void tlf_port_copy_wait(tlf_port_copy *copy);
+/* The same for `rows` rows of row_bytes bytes: packed in L1, l2_stride_bytes apart in L2. */
+int32_t tlf_port_copy_rows(void *to, const void *from, int32_t rows, int32_t row_bytes, int32_t l2_stride_bytes);
+
+/* Returns when that copy has ended; its number may then be given to another. */
+void tlf_port_copy_wait(int32_t copy);
 
 #endif

@@ -86,14 +86,20 @@ uint32_t barriers(void)
     return longest;
 }
 
+static int32_t copy_in(uint32_t rows, uint32_t row_bytes, uint32_t stride)
+{
+    if (rows == 1) {
+        return tlf_port_copy(l1, l2, (int32_t)row_bytes);
+    }
+    return tlf_port_copy_rows(l1, l2, (int32_t)rows, (int32_t)row_bytes, (int32_t)stride);
+}
+
 uint32_t copy_cycles(uint32_t rows, uint32_t row_bytes, uint32_t stride)
 {
     uint32_t cycles = 0;
     for (volatile int32_t i = 0; i < 3; i++) {
-        tlf_port_copy copy;
         const uint32_t begun = tlf_port_cycles();
-        tlf_port_copy_in(&copy, l1, l2, rows, row_bytes, stride);
-        tlf_port_copy_wait(&copy);
+        tlf_port_copy_wait(copy_in(rows, row_bytes, stride));
         cycles = tlf_port_cycles() - begun;
     }
     return cycles;
@@ -103,11 +109,10 @@ uint32_t issue_cycles(uint32_t bytes)
 {
     uint32_t cycles = 0;
     for (volatile int32_t i = 0; i < 3; i++) {
-        tlf_port_copy copy;
         const uint32_t begun = tlf_port_cycles();
-        tlf_port_copy_in(&copy, l1, l2, 1, bytes, 0);
+        const int32_t copy = tlf_port_copy(l1, l2, (int32_t)bytes);
         cycles = tlf_port_cycles() - begun;
-        tlf_port_copy_wait(&copy);
+        tlf_port_copy_wait(copy);
     }
     return cycles;
 }
@@ -116,13 +121,12 @@ uint32_t two_copies(uint32_t bytes)
 {
     uint32_t cycles = 0;
     for (volatile int32_t i = 0; i < 3; i++) {
-        tlf_port_copy first, second;
         const uint32_t begun = tlf_port_cycles();
-        tlf_port_copy_in(&first, l1, l2, 1, bytes, 0);
-        tlf_port_copy_in(&second, l1 + bytes, l2, 1, bytes, 0);
-        tlf_port_copy_wait(&second);
+        const int32_t first = tlf_port_copy(l1, l2, (int32_t)bytes);
+        const int32_t second = tlf_port_copy(l1 + bytes, l2, (int32_t)bytes);
+        tlf_port_copy_wait(second);
         cycles = tlf_port_cycles() - begun;
-        tlf_port_copy_wait(&first);
+        tlf_port_copy_wait(first);
     }
     return cycles;
 }
@@ -130,18 +134,15 @@ uint32_t two_copies(uint32_t bytes)
 /* The last byte of L1 before the copy has been waited for, and after. */
 uint32_t early_read(uint32_t bytes)
 {
-    tlf_port_copy copy;
-    tlf_port_copy_in(&copy, l1, l2, 1, bytes, 0);
+    const int32_t copy = tlf_port_copy(l1, l2, (int32_t)bytes);
     const uint32_t before = ((volatile uint8_t *)l1)[bytes - 1];
-    tlf_port_copy_wait(&copy);
+    tlf_port_copy_wait(copy);
     return before << 8 | ((volatile uint8_t *)l1)[bytes - 1];
 }
 
 uint32_t copy_back(uint32_t rows, uint32_t row_bytes, uint32_t stride)
 {
-    tlf_port_copy copy;
-    tlf_port_copy_out(&copy, l2, l1, rows, row_bytes, stride);
-    tlf_port_copy_wait(&copy);
+    tlf_port_copy_wait(tlf_port_copy_rows(l2, l1, (int32_t)rows, (int32_t)row_bytes, (int32_t)stride));
     return 0;
 }
 

@@ -8,7 +8,12 @@ typedef struct {
     int32_t cores;
 } tlf_region;
 
-typedef char tlf_copy_fits[sizeof(pi_cl_dma_cmd_t) <= sizeof(tlf_port_copy) ? 1 : -1];
+#define COPIES 16
+#define L1 0x10000000u
+#define L1_BYTES 0x20000u
+
+static pi_cl_dma_cmd_t commands[COPIES]; /* in L1, where the SDK puts the cluster's data */
+static uint32_t used; /* one bit a command: taken by the one core that copies */
 
 void tlf_port_init(void)
 {
@@ -56,32 +61,41 @@ int32_t tlf_port_core(void)
     return (int32_t)pi_core_id();
 }
 
-static void start(tlf_port_copy *copy, pi_cl_dma_dir_e direction, uint32_t l1, uint32_t l2, uint32_t rows,
-                  uint32_t row_bytes, uint32_t l2_stride_bytes)
+static int32_t take(void)
 {
-    pi_cl_dma_cmd_t *command = (pi_cl_dma_cmd_t *)(void *)copy;
-    if (rows == 1 || row_bytes == l2_stride_bytes) {
-        pi_cl_dma_cmd(l2, l1, rows * row_bytes, direction, command);
-    } else {
-        pi_cl_dma_cmd_2d(l2, l1, rows * row_bytes, l2_stride_bytes, row_bytes, direction, command);
+    int32_t copy = 0;
+    while ((used >> copy & 1u) != 0) {
+        copy++;
     }
+    used |= 1u << copy;
+    return copy;
 }
 
-void tlf_port_copy_in(tlf_port_copy *copy, void *l1, const void *l2, uint32_t rows, uint32_t row_bytes,
-                      uint32_t l2_stride_bytes)
+int32_t tlf_port_copy_rows(void *to, const void *from, int32_t rows, int32_t row_bytes, int32_t l2_stride_bytes)
 {
-    start(copy, PI_CL_DMA_DIR_EXT2LOC, (uint32_t)(uintptr_t)l1, (uint32_t)(uintptr_t)l2, rows, row_bytes,
-          l2_stride_bytes);
+    const uint32_t target = (uint32_t)(uintptr_t)to;
+    const uint32_t source = (uint32_t)(uintptr_t)from;
+    const int32_t in = target - L1 < L1_BYTES;
+    const pi_cl_dma_dir_e direction = in ? PI_CL_DMA_DIR_EXT2LOC : PI_CL_DMA_DIR_LOC2EXT;
+    const int32_t copy = take();
+    pi_cl_dma_cmd_2d(in ? source : target, in ? target : source, (uint32_t)(rows * row_bytes),
+                     (uint32_t)l2_stride_bytes, (uint32_t)row_bytes, direction, &commands[copy]);
+    return copy;
 }
 
-void tlf_port_copy_out(tlf_port_copy *copy, void *l2, const void *l1, uint32_t rows, uint32_t row_bytes,
-                       uint32_t l2_stride_bytes)
+int32_t tlf_port_copy(void *to, const void *from, int32_t size_bytes)
 {
-    start(copy, PI_CL_DMA_DIR_LOC2EXT, (uint32_t)(uintptr_t)l1, (uint32_t)(uintptr_t)l2, rows, row_bytes,
-          l2_stride_bytes);
+    const uint32_t target = (uint32_t)(uintptr_t)to;
+    const uint32_t source = (uint32_t)(uintptr_t)from;
+    const int32_t in = target - L1 < L1_BYTES;
+    const pi_cl_dma_dir_e direction = in ? PI_CL_DMA_DIR_EXT2LOC : PI_CL_DMA_DIR_LOC2EXT;
+    const int32_t copy = take();
+    pi_cl_dma_cmd(in ? source : target, in ? target : source, (uint32_t)size_bytes, direction, &commands[copy]);
+    return copy;
 }
 
-void tlf_port_copy_wait(tlf_port_copy *copy)
+void tlf_port_copy_wait(int32_t copy)
 {
-    pi_cl_dma_cmd_wait((pi_cl_dma_cmd_t *)(void *)copy);
+    pi_cl_dma_cmd_wait(&commands[copy]);
+    used &= ~(1u << copy);
 }

@@ -55,43 +55,43 @@ void tlf_port_barrier(void)
     EVENT_WAIT(TLF_TEAM_BARRIER + TLF_BARRIER_WAIT_CLEAR);
 }
 
-static void start(tlf_port_copy *copy, uint32_t direction, uint32_t l1, uint32_t l2, uint32_t rows, uint32_t row_bytes,
-                  uint32_t l2_stride_bytes)
+static uint32_t is_l1(const void *p)
+{
+    return (uint32_t)p - TLF_L1 < TLF_L1_BYTES;
+}
+
+int32_t tlf_port_copy(void *to, const void *from, int32_t size_bytes)
 {
     volatile uint32_t *queue = dma_register(TLF_DMA_COMMAND);
-    const uint32_t command = direction | TLF_DMA_INCREMENT | TLF_DMA_NOTIFY | rows * row_bytes;
+    const uint32_t in = is_l1(to);
     __asm__ volatile("" ::: "memory");
-    copy->words[0] = *queue; /* allocates a transfer number */
-    if (rows == 1 || row_bytes == l2_stride_bytes) {
-        *queue = command;
-        *queue = l1;
-        *queue = l2;
-    } else {
-        *queue = command | TLF_DMA_EXT_2D;
-        *queue = l1;
-        *queue = l2;
-        *queue = row_bytes;
-        *queue = l2_stride_bytes;
-    }
+    const int32_t copy = (int32_t)*queue; /* allocates a number */
+    *queue = (uint32_t)size_bytes | TLF_DMA_INCREMENT | TLF_DMA_NOTIFY | (in ? TLF_DMA_TO_L1 : 0u);
+    *queue = in ? (uint32_t)to : (uint32_t)from;
+    *queue = in ? (uint32_t)from : (uint32_t)to;
+    return copy;
 }
 
-void tlf_port_copy_in(tlf_port_copy *copy, void *l1, const void *l2, uint32_t rows, uint32_t row_bytes,
-                      uint32_t l2_stride_bytes)
+int32_t tlf_port_copy_rows(void *to, const void *from, int32_t rows, int32_t row_bytes, int32_t l2_stride_bytes)
 {
-    start(copy, TLF_DMA_TO_L1, (uint32_t)l1, (uint32_t)l2, rows, row_bytes, l2_stride_bytes);
-}
-
-void tlf_port_copy_out(tlf_port_copy *copy, void *l2, const void *l1, uint32_t rows, uint32_t row_bytes,
-                       uint32_t l2_stride_bytes)
-{
-    start(copy, 0, (uint32_t)l1, (uint32_t)l2, rows, row_bytes, l2_stride_bytes);
+    volatile uint32_t *queue = dma_register(TLF_DMA_COMMAND);
+    const uint32_t in = is_l1(to);
+    const uint32_t command = TLF_DMA_INCREMENT | TLF_DMA_NOTIFY | TLF_DMA_EXT_2D | (in ? TLF_DMA_TO_L1 : 0u);
+    __asm__ volatile("" ::: "memory");
+    const int32_t copy = (int32_t)*queue;
+    *queue = (uint32_t)(rows * row_bytes) | command;
+    *queue = in ? (uint32_t)to : (uint32_t)from;
+    *queue = in ? (uint32_t)from : (uint32_t)to;
+    *queue = (uint32_t)row_bytes;
+    *queue = (uint32_t)l2_stride_bytes;
+    return copy;
 }
 
 /* The DMA's event is enabled here only: left over from a copy that ended unwaited, it must not end a barrier. */
-void tlf_port_copy_wait(tlf_port_copy *copy)
+void tlf_port_copy_wait(int32_t copy)
 {
     volatile uint32_t *status = dma_register(TLF_DMA_STATUS);
-    const uint32_t mask = 1u << copy->words[0];
+    const uint32_t mask = 1u << copy;
     while ((*status & mask) != 0) {
         event_store(TLF_EVENT_MASK_OR, TLF_EVENT_DMA);
         EVENT_WAIT(TLF_EVENT_WAIT_CLEAR);

@@ -15,7 +15,7 @@ typedef struct {
 } pi_cl_dma_cmd_t;
 enum { PI_PERF_CYCLES = 0 };
 
-extern uint8_t *stub_l1, *stub_l2; /* what the 32-bit addresses are offsets into */
+extern uint8_t *stub_l1, *stub_l2; /* what lies at 0x10000000 and 0x1C000000 */
 extern uint32_t stub_core, stub_cores, stub_barriers, stub_waits, stub_2d, stub_cycles;
 
 static inline void pi_perf_conf(uint32_t events) { (void)events; }
@@ -40,8 +40,8 @@ static inline void pi_cl_dma_cmd_2d(uint32_t ext, uint32_t loc, uint32_t size, u
     command->id = 1;
     stub_2d++;
     for (uint32_t done = 0; done < size; done += length) {
-        uint8_t *outside = stub_l2 + ext + done / length * stride;
-        uint8_t *inside = stub_l1 + loc + done;
+        uint8_t *outside = stub_l2 + (ext - 0x1C000000u) + done / length * stride;
+        uint8_t *inside = stub_l1 + (loc - 0x10000000u) + done;
         memcpy(direction == PI_CL_DMA_DIR_EXT2LOC ? inside : outside,
                direction == PI_CL_DMA_DIR_EXT2LOC ? outside : inside, length);
     }
