@@ -17,6 +17,7 @@ from dse.layout import RIGHT
 ISA_CHAIN: dict[str, tuple[str, ...]] = {
     "any": ("any",),
     "rv32imc": ("any", "rv32imc"),
+    "xpulpv2": ("any", "rv32imc", "xpulpv2"),
     "armv7em": ("any", "armv7em"),
     "armv7em-m7": ("any", "armv7em", "armv7em-m7"),
 }

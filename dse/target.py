@@ -12,6 +12,7 @@ TARGETS = Path(__file__).parent / "targets"
 MAX_FILE_BYTES = 1 << 20
 MOST_CYCLES = 10_000
 MOST_LINES = 1024  # of the device model
+STACK_PAD = 16  # between the stacks of a cluster (kernels/port/gap9)
 GUARD_BYTES = 64  # 32 before and 32 after every arena (kernels/port/*/link.ld)
 
 
@@ -72,8 +73,12 @@ class Target:
         """The RAM regions with what is left for arenas: without guard bytes and, in the first, without the stack."""
         ram = [region for region in self.regions if region.kind == "ram"]
         left = [region.size_bytes - GUARD_BYTES for region in ram]
-        left[0] -= self.stack_bytes
+        left[0] -= self.stacks_bytes()
         return tuple(replace(region, size_bytes=size) for region, size in zip(ram, left, strict=True))
+
+    def stacks_bytes(self) -> int:
+        """Bytes of all stacks: of a cluster's workers and its controller, padded as its port does."""
+        return self.stack_bytes if self.cores == 1 else self.stack_bytes + self.cores * (self.stack_bytes + STACK_PAD)
 
     def code(self) -> Region | None:
         """The RAM that functions can run from; None when they always run from flash."""

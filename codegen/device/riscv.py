@@ -6,6 +6,7 @@ import ctypes
 import functools
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -49,30 +50,7 @@ _INSN = np.dtype(
         ("spent", "<u8"),
     ]
 )
-_CONFIG = (
-    "cores",
-    "has_xpulp",
-    "mul",
-    "mulh",
-    "division",
-    "load_use",
-    "misaligned",
-    "jump",
-    "branch",
-    "branch_taken",
-    "banks",
-    "barrier",
-    "dispatch",
-    "wake",
-    "event_access",
-    "dma_access",
-    "dma_start",
-    "dma_end",
-    "dma_beat_bytes",
-    "private_miss",
-    "shared_miss",
-    "cluster_base",
-)
+_CONFIG = tuple(f.name for f in fields(Rv32Core) if f.name not in ("caller", "l2_cycles"))  # the order of rv_config
 
 
 class _View(ctypes.Structure):
@@ -105,17 +83,12 @@ class RiscvEngine:
         self._library = _library()
         self._state = (ctypes.c_uint64 * (self._library.tlf_rv32_bytes() // 8 + 1))()
         self._code_base, self._table = _code_table(setup.elf)
-        config = (ctypes.c_uint32 * len(_CONFIG))(*(int(getattr(core, name)) for name in _CONFIG))
-        code = self._table.ctypes.data_as(ctypes.c_void_p)
-        self._library.tlf_rv32_init(self._state, config, code, self._code_base, 2 * len(self._table))
         self._memory = [(base, np.zeros(size, np.uint8)) for _, base, size in setup.memory.regions]
-        for (name, base, size), (_, data) in zip(setup.memory.regions, self._memory, strict=True):
-            cycles = core.l2_cycles if name == "l2" else 1
-            self._library.tlf_rv32_region(
-                self._state, data.ctypes.data_as(ctypes.c_void_p), base, size, _KINDS.get(name, _RAM), cycles
-            )
+        self._names = [name for name, _, _ in setup.memory.regions]
+        self._power_on()
         self._views = [self._library.tlf_rv32_core(self._state, index).contents for index in range(core.cores)]
         self._caller = self._views[core.caller]
+        self._stuck = False
 
     @property
     def pc(self) -> int:
@@ -132,8 +105,21 @@ class RiscvEngine:
         if address < self._code_base + 2 * len(self._table) and address + len(data) > self._code_base:
             self._table["size"] = 0
 
+    def _power_on(self) -> None:
+        """None; registers, queues, caches and clocks are as after reset; memory keeps what it holds."""
+        library, state, core = self._library, self._state, self._core
+        ctypes.memset(state, 0, ctypes.sizeof(state))
+        config = (ctypes.c_uint32 * len(_CONFIG))(*(int(getattr(core, name)) for name in _CONFIG))
+        code = self._table.ctypes.data_as(ctypes.c_void_p)
+        library.tlf_rv32_init(state, config, code, self._code_base, 2 * len(self._table))
+        for name, (base, data) in zip(self._names, self._memory, strict=True):
+            kind, cycles = _KINDS.get(name, _RAM), core.l2_cycles if name == "l2" else 1
+            library.tlf_rv32_region(state, data.ctypes.data_as(ctypes.c_void_p), base, len(data), kind, cycles)
+
     def boot(self, entry: int, stop: int, stack_top: int, max_instructions: int) -> None:
         """None; every core starts at `entry`; the called one runs until `stop`, the others until they sleep."""
+        self._power_on()
+        self._stuck = False
         for view in self._views:
             view.pc, view.state = entry, _AWAKE
         self._caller.x[_SP] = stack_top
@@ -150,6 +136,8 @@ class RiscvEngine:
         max_instructions: int,
     ) -> Run:
         """The run of the function at `entry` by the ILP32 calling convention."""
+        if self._stuck:
+            raise RuntimeError("a fault stopped the cores of the cluster where they were: boot() it again")
         saved = self._prepare(entry, args, stack_top)
         counts, begun = self._run(stages, stops, max_instructions)
         clobbered = (name for name, (index, value) in saved.items() if self._caller.x[index] != value)
@@ -212,6 +200,7 @@ class RiscvEngine:
         return tuple(zip(cycles, instructions, strict=True)), begun
 
     def _fault(self, status: int, core: int, address: int, max_instructions: int) -> None:
+        self._stuck = self.workers > 0
         pc = int(self._views[core].pc)
         what = _WHAT.get(status, f"more than {max_instructions} instructions")
         where = self._locate(pc) + (f" on core {core}" if self.workers else "")

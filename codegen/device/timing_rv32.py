@@ -9,7 +9,8 @@ is not modelled.
 
 Cluster (an independent simulator's figures, not silicon): `mul` 2 there. The TCDM serves one access a bank and cycle,
 first come first served, lower core first. L2 answers a core in 15 cycles, loads and stores alike (stores: assumed). The
-instruction caches are 512 B private and 4 KB shared, 16-byte lines, 4 ways, round-robin replacement: sizes from the
+instruction caches are 512 B private and 4 KB shared, 16-byte lines, 4 ways, replaced
+round robin (private) and at random from a fixed seed (shared): sizes from the
 facts, organisation assumed; prices chosen so that straight loops cost what the facts say. The DMA moves 8 bytes a cycle
 in order of issue; a beat waits for its banks like a core does and never crosses the end of a row.
 """
@@ -63,10 +64,10 @@ GAP9_CLUSTER = Rv32Core(
     banks=16,
     barrier=5,
     dispatch=3,
-    wake=3,
-    dma_access=3,
-    dma_start=5,
-    dma_end=3,
+    wake=2,
+    dma_access=1,
+    dma_start=2,
+    dma_end=1,
     private_miss=2,
     shared_miss=16,
     cluster_base=0x1000_0000,

@@ -1,4 +1,4 @@
-/* The five functions a board gives to an emitted project. kernels/port/<board>/ holds the memory map,
+/* The five functions a board gives to an emitted project, and five more that only a cluster has. kernels/port/<board>/ holds the memory map,
  * kernels/port/cortex-m/ what every Cortex-M board shares. The kernels themselves need none of this.
  */
 #ifndef TLF_PORT_H
@@ -21,5 +21,24 @@ void tlf_port_parallel(void (*work)(void *context, int32_t core, int32_t cores),
 
 /* Ends the program: the exit status of the emulator with TLF_SEMIHOSTING, an endless loop on a board. */
 void tlf_port_exit(int32_t status) __attribute__((noreturn));
+
+/* Clusters only (kernels/port/gap9, kernels/port/gap9-pmsis): workers that share L1, and a DMA between L2 and L1. */
+
+/* Inside work() of tlf_port_parallel: waits until every core of the region is here. */
+void tlf_port_barrier(void);
+
+/* Inside work(): the number of this core, 0 .. cores - 1. Elsewhere: that of the controller, which may be >= cores. */
+int32_t tlf_port_core(void);
+
+/* Starts a copy of 1 .. 131071 bytes between L2 and L1, either way, and returns its number before it has ended. Until
+ * tlf_port_copy_wait on the same core the source may not be written and the destination not touched. Copies end in the
+ * order of their start; at most 16 are not yet waited for. */
+int32_t tlf_port_copy(void *to, const void *from, int32_t size_bytes);
+
+/* The same for `rows` rows of row_bytes bytes: packed in L1, l2_stride_bytes apart in L2. */
+int32_t tlf_port_copy_rows(void *to, const void *from, int32_t rows, int32_t row_bytes, int32_t l2_stride_bytes);
+
+/* Returns when that copy has ended; its number may then be given to another. */
+void tlf_port_copy_wait(int32_t copy);
 
 #endif

@@ -6,50 +6,15 @@ from pathlib import Path
 
 import pytest
 import unicorn
+from rv32_words import CODE, DATA, NOP, RETURN, branch, engine_of, i_type, r_type, s_type
 from unicorn import riscv_const
 
 from codegen.build import build, find_port, find_toolchains
 from codegen.device import ESP32C3, VIRT_RV32, Device, DeviceFault, find_qemu, run_qemu
-from codegen.device.cores import CORES
-from codegen.device.elf import Elf, Segment
-from codegen.device.engine import SENTINEL, Setup
-from codegen.device.memory import MemoryMap
-from codegen.device.riscv import RiscvEngine
+from codegen.device.engine import SENTINEL
 
 KERNELS = Path(__file__).parents[2] / "kernels"
 TOOLCHAINS = [toolchain.name for toolchain in find_toolchains("rv32imc")]
-CODE, DATA = 0x1000, 0x0010_0000
-BOARD = MemoryMap((("flash", CODE, 0x8000), ("ram", DATA, 0x1000)))
-
-
-def engine_of(code: bytes, cpu: str = "rv32imc") -> RiscvEngine:
-    """An engine with that code at CODE and nothing else."""
-    elf = Elf("riscv", CODE, (Segment(CODE, code, True),), {})
-    engine = CORES[cpu](Setup(elf, BOARD, hex, 0, False))
-    assert isinstance(engine, RiscvEngine)
-    engine.write(CODE, code)
-    for view in engine._views:
-        view.state = 3
-    return engine
-
-
-def i_type(opcode: int, f3: int, rd: int, rs1: int, imm: int) -> int:
-    return (imm & 0xFFF) << 20 | rs1 << 15 | f3 << 12 | rd << 7 | opcode
-
-
-def r_type(opcode: int, f3: int, f7: int, rd: int, rs1: int, rs2: int) -> int:
-    return f7 << 25 | rs2 << 20 | rs1 << 15 | f3 << 12 | rd << 7 | opcode
-
-
-def s_type(opcode: int, f3: int, rs1: int, rs2: int, imm: int) -> int:
-    return (imm >> 5 & 127) << 25 | rs2 << 20 | rs1 << 15 | f3 << 12 | (imm & 31) << 7 | opcode
-
-
-def branch(f3: int, rs1: int, rs2: int, offset: int) -> int:
-    return s_type(0x63, f3, rs1, rs2, (offset & 0x7FE) | offset >> 11 & 1)
-
-
-RETURN = struct.pack("<I", i_type(0x67, 0, 0, 1, 0))
 FREE = [3, 4, 6, 7, *range(10, 32)]  # not the return address, the stack, and the two data pointers x5 and x8
 LOW = range(10, 16)  # what compressed instructions reach, without x8
 
@@ -129,7 +94,6 @@ def test_random_programs_end_as_on_unicorn(seed: int) -> None:
     assert run.instructions == len([address for address in executed if address != SENTINEL])
 
 
-NOP = i_type(0x13, 0, 0, 0, 0)
 LOAD, LOAD_ODD = i_type(0x03, 2, 10, 5, 0), i_type(0x03, 2, 10, 5, 2)
 DIVIDE = r_type(0x33, 4, 1, 10, 11, 12)
 SEQUENCES: dict[str, tuple[list[int], dict[int, int], int]] = {

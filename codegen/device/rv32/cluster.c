@@ -61,6 +61,12 @@ static int32_t touch(rv_cache *cache, uint32_t sets, uint32_t line)
             return 1;
         }
     }
+    if (cache->seed != 0) {
+        cache->seed ^= cache->seed << 13;
+        cache->seed ^= cache->seed >> 17;
+        cache->seed ^= cache->seed << 5;
+        cache->next[set] = (uint8_t)((cache->seed >> 16) % RV_WAYS);
+    }
     tags[cache->next[set]] = line + 1;
     cache->next[set] = (uint8_t)((cache->next[set] + 1) % RV_WAYS);
     return 0;
@@ -478,6 +484,7 @@ void tlf_rv32_begin(rv_machine *m, uint32_t caller, uint32_t sentinel, uint64_t 
     m->core[caller].loaded = 0;
     m->core[caller].loop[0].count = m->core[caller].loop[1].count = 0;
     m->core[caller].v.state = AWAKE;
+    m->shared.seed = 1;
     m->caller = caller;
     m->sentinel = sentinel;
     m->stage_cycles = stage_cycles;

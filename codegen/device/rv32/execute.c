@@ -256,7 +256,7 @@ static void set_loop(rv_machine *m, rv_core *core, uint32_t id, const rv_insn *i
         loop->count = (uint32_t)insn->imm;
         break;
     }
-    if (insn->op >= OP_LP_SETUP && loop->end < loop->start) {
+    if (insn->op >= OP_LP_SETUP && loop->end <= loop->start) { /* the hardware needs two instructions */
         rv_stop(m, id, RV_ILLEGAL, core->v.pc);
     }
 }
@@ -433,11 +433,16 @@ static uint32_t stalls(const rv_machine *m, const rv_core *core, const rv_insn *
     return waits ? m->config.load_use : 0;
 }
 
-static void loop_back(rv_core *core, rv_effect *e)
+/* A jump or branch as the last instruction of a loop is forbidden by the hardware: it faults here. */
+static void loop_back(rv_machine *m, rv_core *core, uint32_t id, const rv_insn *insn, rv_effect *e)
 {
     for (uint32_t i = 0; i < 2; i++) {
         rv_loop *loop = &core->loop[i];
         if (loop->count != 0 && core->v.pc == loop->end) {
+            if (insn->op >= OP_JAL && insn->op <= OP_BNEIMM) {
+                rv_stop(m, id, RV_ILLEGAL, core->v.pc);
+                return;
+            }
             if (--loop->count != 0) {
                 e->next = loop->start;
                 return;
@@ -448,7 +453,7 @@ static void loop_back(rv_core *core, rv_effect *e)
 
 static void step(rv_machine *m, rv_core *core, uint32_t id)
 {
-    const uint64_t begun = core->v.time;
+    const uint64_t begun = core->v.time - core->v.asleep; /* a barrier that this core completes is sleep, too */
     rv_effect effect;
     rv_insn *insn = fetch(m, core, id);
     if (insn == 0 || (insn->mark != 0 && pass_mark(m, core, id, insn->mark))) {
@@ -476,12 +481,15 @@ static void step(rv_machine *m, rv_core *core, uint32_t id)
         return;
     }
     if ((core->loop[0].count | core->loop[1].count) != 0) {
-        loop_back(core, &effect);
+        loop_back(m, core, id, insn, &effect);
+        if (m->status != RV_RUNNING) {
+            return;
+        }
     }
     core->v.pc = effect.next;
     core->v.time += effect.cycles;
     core->v.instructions++;
-    insn->spent += core->v.time - begun;
+    insn->spent += core->v.time - core->v.asleep - begun;
     if (++m->instructions > m->max_instructions) {
         rv_stop(m, id, RV_OVER_LIMIT, core->v.pc);
     }

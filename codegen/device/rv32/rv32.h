@@ -93,7 +93,8 @@ typedef struct {
 
 typedef struct {
     uint32_t tag[RV_SHARED_SETS][RV_WAYS]; /* line + 1; a private cache uses the first RV_PRIVATE_SETS sets */
-    uint8_t next[RV_SHARED_SETS]; /* the way to replace, round robin */
+    uint8_t next[RV_SHARED_SETS]; /* the way to replace: round robin, or */
+    uint32_t seed; /* when it is not 0, by a xorshift generator */
 } rv_cache;
 
 enum rv_sleep { AWAKE, WAIT_EVENT, WAIT_DISPATCH, HALTED };
