@@ -1,7 +1,6 @@
 /* attend on XpulpV2, in tiles of 4 rows by 2 columns; uint8 times int8. Contract: tileformer.h. Reads rows and columns. */
 #include "sdot4x2.h"
 #include "tileformer.h"
-#include "tlf_math.h"
 
 static inline __attribute__((always_inline)) void attend(const tlf_attend_args *a, int32_t add) {
     const int32_t half = (1 << a->preshift) >> 1;
@@ -23,7 +22,7 @@ static inline __attribute__((always_inline)) void attend(const tlf_attend_args *
                 if (add) {
                     ((int32_t *)(void *)y)[c + i % 2] += v;
                 } else {
-                    ((int8_t *)y)[c + i % 2] = tlf_sat8((v + a->round) >> a->shift);
+                    ((int8_t *)y)[c + i % 2] = tlf_clip8((v + a->round) >> a->shift);
                 }
             }
         }

@@ -1,7 +1,6 @@
 /* linear on XpulpV2, in tiles of 4 rows by 2 columns. Contract: tileformer.h. Reads rows and columns; channel records. */
 #include "sdot4x2.h"
 #include "tileformer.h"
-#include "tlf_math.h"
 
 typedef enum { ROWS, KEYS, VALUES } operand;
 
@@ -14,9 +13,10 @@ static inline __attribute__((always_inline)) void linear(const tlf_linear_args *
             for (int32_t i = 0; i < 2 * tile.rows; i++) {
                 const int32_t row = r + i / 2, column = tile.column[i % 2];
                 const int32_t *channel = a->channel + 2 * column;
-                const int8_t v = tlf_requant(acc[i] + channel[0], channel[1], a->round, a->preshift, a->shift);
+                const int32_t sum = ((acc[i] + channel[0]) >> a->preshift) * channel[1] + a->round;
+                const int8_t v = tlf_clip8(sum >> a->shift);
                 int8_t *y = (int8_t *)a->y + (place == VALUES ? column : row) * a->y_stride;
-                y[place == VALUES ? row : column] = place == ROWS ? v : tlf_right(v);
+                y[place == VALUES ? row : column] = place == ROWS ? v : (int8_t)tlf_max(v, -127);
             }
         }
     }

@@ -17,20 +17,22 @@ static void steps(const tlf_probs_args *a, int32_t r, int32_t *step) {
 
 void tlf_probs_rows_sdot4x2(const tlf_probs_args *args) {
     int32_t *scratch = (int32_t *)args->scratch;
+    const uint8_t *table = args->table; /* held in registers: the stores of e might alias the record */
+    const int32_t n = args->n;
     for (int32_t r = 0; r < args->m; r++) {
         if (r % 4 == 0) {
             steps(args, r, scratch);
         }
-        const int32_t *step = scratch + r % 4 * args->n;
+        const int32_t *step = scratch + r % 4 * n;
         int32_t best = step[0], sum = 0;
-        for (int32_t j = 1; j < args->n; j++) {
-            best = step[j] < best ? step[j] : best;
+        for (int32_t j = 1; j < n; j++) {
+            best = tlf_min(step[j], best);
         }
         uint8_t *e = (uint8_t *)args->e + r * args->e_stride;
-        for (int32_t j = 0; j < args->n; j++) {
-            const int32_t index = step[j] - best;
-            e[j] = args->table[index > 255 ? 255 : index];
-            sum += e[j];
+        for (int32_t j = 0; j < n; j++) {
+            const uint8_t value = table[tlf_min(step[j] - best, 255)];
+            e[j] = value;
+            sum += value;
         }
         args->sum[r] = sum;
     }

@@ -5,6 +5,24 @@
 
 #include <stdint.h>
 
+static inline int32_t tlf_min(int32_t a, int32_t b) {
+    int32_t v;
+    __asm__(".insn r 0x33, 4, 2, %0, %1, %2" : "=r"(v) : "r"(a), "r"(b));
+    return v;
+}
+
+static inline int32_t tlf_max(int32_t a, int32_t b) {
+    int32_t v;
+    __asm__(".insn r 0x33, 6, 2, %0, %1, %2" : "=r"(v) : "r"(a), "r"(b));
+    return v;
+}
+
+/* v clamped to int8 */
+static inline int8_t tlf_clip8(int32_t v) {
+    __asm__(".insn r 0x33, 1, 0x0a, %0, %1, x8" : "=r"(v) : "r"(v));
+    return (int8_t)v;
+}
+
 typedef struct {
     int32_t row[4]; /* the rows of the tile; past the last one its repetition, whose results nobody stores */
     int32_t column[2];

@@ -1,4 +1,4 @@
-"""Every kernel variant against the header's arithmetic: on the host under UBSan, and on the emulated Cortex-M4, M7 and GAP9."""
+"""Every kernel variant against the header's arithmetic: on the host under UBSan, and on the emulated devices."""
 
 from __future__ import annotations
 
