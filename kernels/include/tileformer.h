@@ -341,4 +341,13 @@ void tlf_mean_packed(const tlf_mean_args *args);
 void tlf_pack_keys_packed(const tlf_pack_keys_args *args);
 void tlf_pack_panels_packed(const tlf_pack_panels_args *args);
 
+/* xpulpv2: tiles of 4 rows by 2 columns, dot products of 4 bytes in hardware loops */
+void tlf_linear_rows_sdot4x2(const tlf_linear_args *args);
+void tlf_linear_keys_sdot4x2(const tlf_linear_args *args);
+void tlf_linear_values_sdot4x2(const tlf_linear_args *args);
+void tlf_linear_add_sdot4x2(const tlf_linear_args *args);
+void tlf_probs_rows_sdot4x2(const tlf_probs_args *args);
+void tlf_attend_rows_sdot4x2(const tlf_attend_args *args);
+void tlf_attend_add_sdot4x2(const tlf_attend_args *args);
+
 #endif

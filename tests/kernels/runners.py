@@ -61,9 +61,10 @@ class Host:
 class Board:
     """Every variant that a target runs in one firmware on its emulated device."""
 
-    BASE, TOP = 0x20002000, 0x20016000  # in the first RAM of both targets, above the stack
+    SKIP, SPAN = 0x4000, 0x12000  # in the first RAM of every target, above the stacks
 
     def __init__(self, toolchain: str, folder: Path, target: Target) -> None:
+        self.base = next(region.base for region in target.regions if region.kind == "ram") + self.SKIP
         kernels = self.kernels = [kernel for kernel in load_kernels().values() if runs_on(kernel, target.isa)]
         names = "".join(f"    (void (*)(void)){kernel.symbol},\n" for kernel in kernels)
         main = folder / "main.c"
@@ -82,7 +83,7 @@ class Board:
 
     def check(self, kernel: Kernel, case: Case) -> None:
         """Call the kernel and compare every operand; AssertionError names the one that differs."""
-        cursor, held, record = self.BASE, {}, []
+        cursor, held, record = self.base, {}, []
         for name, is_pointer in record_fields(kernel.args):
             data = _operands(kernel, case).get(name) if is_pointer else None
             if data is None:
@@ -93,7 +94,7 @@ class Board:
             held[name] = (cursor, start, len(data))
             record.append(start)
             cursor = (start + len(data) + 16 + 3) // 4 * 4
-        assert cursor + 4 * len(record) < self.TOP
+        assert cursor + 4 * len(record) < self.base + self.SPAN
         self.device.write(cursor, struct.pack(f"<{len(record)}I", *record))
         self.device.call(kernel.symbol, [cursor])
         for name, (first, start, size) in held.items():

@@ -1,4 +1,4 @@
-"""Every kernel variant against the header's arithmetic: on the host under UBSan, and on the emulated Cortex-M4 and M7."""
+"""Every kernel variant against the header's arithmetic: on the host under UBSan, and on the emulated devices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dse.kernel import ISA_CHAIN, kernels_root, load_kernels
 from dse.target import load_target
 
 KERNELS = load_kernels()
-ON_BOARD = [kernel for kernel in KERNELS.values() if kernel.isa in ISA_CHAIN["armv7em-m7"]]
+ON_BOARD = [kernel for kernel in KERNELS.values() if kernel.isa in (*ISA_CHAIN["armv7em-m7"], *ISA_CHAIN["xpulpv2"])]
 PORTABLE = [kernel for kernel in KERNELS.values() if kernel.isa == "any"]
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 11, 16, 17, 35)
 COLUMNS = (1, 2, 3, 4, 5, 8, 13)
@@ -38,7 +38,7 @@ def _sizes(kernel, count: int) -> list[tuple[int, int, int]]:
 
 BOARDS = [
     (load_target(name), toolchain.name)
-    for name in ("stm32l476", "stm32h743")
+    for name in ("stm32l476", "stm32h743", "gap9")
     for toolchain in find_toolchains(load_target(name).isa)
 ]
 

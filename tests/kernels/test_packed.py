@@ -27,7 +27,7 @@ def board(request, tmp_path_factory):
 
 def _in_place(board: Board, kernel: Kernel, case: Case, field: str, size: int) -> bytes:
     """The first bytes of the operand `field` after a call whose output it is."""
-    cursor, addresses = Board.BASE, {}
+    cursor, addresses = board.base, {}
     for name, is_pointer in record_fields(kernel.args):
         if is_pointer and name != "y":
             board.device.write(cursor, case.operands[name])
