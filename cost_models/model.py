@@ -40,13 +40,17 @@ def evaluate(
     """
     moved: Counter[tuple[str, str]] = Counter()
     stages, peaks = [], _stage_peaks(program)
+    spread = 0.0
     fetched, slow = _fetched_bytes(program, calibration), _slow_ram(target, wait_states)
     for stage in program.stages:
         calls, iterations = count_calls(stage)
         traffic = moved_bytes(program, calls)
         moved.update(traffic)
         cycles = calibration.stage_cycles + calibration.loop_cycles * iterations
-        cycles += sum(item.times * call_cycles(item, kernels, calibration) for item in calls)
+        for item in calls:
+            price = item.times * call_cycles(item, kernels, calibration)
+            cycles += price
+            spread += price * calibration.kernels[item.call.kernel].worst_error
         cycles += wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
         cycles += wait_states * calibration.code_cycles_per_byte * fetched[stage.name]
         cycles += sum(slow.get(region, 0.0) * count for (region, _), count in traffic.items())
@@ -70,6 +74,7 @@ def evaluate(
         code_bytes=code,
         stages=tuple(stages),
         overruns=_overruns(sizes, target, budget, program.weight_bytes() + code),
+        spread_cycles=spread,
     )
 
 
