@@ -15,7 +15,6 @@ from dse.pareto import OBJECTIVES, Point
 from dse.pipeline import Prepared
 from dse.schedule import read_schedule
 from dse.search import Found
-from dse.target import load_target
 from dse.whatif import answer_budgets
 
 
@@ -56,6 +55,8 @@ class Options:
     trials: int = 300
     seed: int = 0
     wait_states: int | None = None
+    clock: int | None = None
+    deadline: float | None = None
     exhaustive: bool = False
     what: str = ""
     schedule: Path | None = None
@@ -93,7 +94,24 @@ def _prepare(options: Options) -> Prepared:
         max_sqnr_loss_db=options.max_sqnr_loss,
     )
     options.progress("load and quantise", 1, 1)
-    return prepared
+    if options.clock is not None and options.deadline is not None:
+        raise ValueError("--clock and --deadline: give one of them; --deadline chooses the clock")
+    if options.clock is not None:
+        return replace(prepared, target=prepared.target.at(options.clock))
+    return prepared if options.deadline is None else _slowest(options, prepared, options.deadline)
+
+
+def _slowest(options: Options, prepared: Prepared, deadline: float) -> Prepared:
+    """At the slowest operating point whose fastest schedule ends within `deadline` seconds; ValueError when none does."""
+    seconds = 0.0
+    for operating in prepared.target.points:
+        trial = replace(prepared, target=prepared.target.at(operating.clock_hz))
+        point, _ = _choose(replace(options, objective="latency"), trial)
+        seconds = point.cost.cycles / operating.clock_hz
+        if seconds <= deadline:
+            return trial
+    clock = f"{prepared.target.points[-1].clock_hz / 1e6:g} MHz"
+    raise ValueError(f"--deadline {1e3 * deadline:g}ms: the best schedule found takes {1e3 * seconds:.3f} ms at {clock}")
 
 
 def _wait_states(options: Options, prepared: Prepared) -> int:
@@ -230,7 +248,7 @@ def _prove(
 def run(options: Options) -> Answer:
     """Run the firmware of a run folder again on the emulated device."""
     outcome, prediction = execute.execute_folder(options.folder, options.wait_states)
-    target = load_target(prediction["target"])
+    target = execute.target_of(prediction)
     try:
         data = figures.executed(outcome, prediction, target, {})
         shown = (report.stage_table(prediction, data), report.totals_table(prediction, data, ()))
