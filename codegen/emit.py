@@ -15,6 +15,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from codegen.build import find_port, machine_flags
+from codegen.linker import GENERATED, linker_script
 from codegen.names import arena_symbol, stage_symbols
 from codegen.stage_text import Names, StageText
 from dse.kernel import Kernel, kernels_root
@@ -59,7 +60,7 @@ def emit(
     context = _context(program, target, kernels, scale, sample)
     copied = _copied_files(sources, target)
     script = f"port/{target.port}/link.ld"
-    copied[script] = place_code(copied[script], program.code)
+    copied[script] = place_code(copied.get(script) or linker_script(target), program.code)
     context["zig_flags"], context["gcc_flags"] = machine_flags(target.isa)
     context["sources"] = sorted(["network.c", "weights.c", "main.c", *(p for p in copied if p.endswith((".c", ".S")))])
     context["linker_script"] = script
@@ -149,7 +150,9 @@ def _copied_files(sources: list[str], target: Target) -> dict[str, str]:
     wanted |= set((root / "include").glob("*.h"))
     for folder in {path.parent for path in wanted}:
         wanted |= set(folder.glob("*.inc")) | set(folder.glob("*.h"))
-    for folder in find_port(root, target.port).include_dirs:
+    port = root / "port"
+    family = (port, port / GENERATED)
+    for folder in family if target.port == GENERATED else find_port(root, target.port).include_dirs:
         wanted |= {path for path in folder.glob("*.*") if path.suffix in (".c", ".h", ".ld", ".S")}
     files = {}
     for path in sorted(wanted):

@@ -51,9 +51,11 @@ def evaluate(
             price = item.times * call_cycles(item, kernels, calibration)
             cycles += price
             spread += price * calibration.kernels[item.call.kernel].worst_error
-        cycles += wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
-        cycles += wait_states * calibration.code_cycles_per_byte * fetched[stage.name]
-        cycles += sum(slow.get(region, 0.0) * count for (region, _), count in traffic.items())
+        stalls = wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
+        stalls += wait_states * calibration.code_cycles_per_byte * fetched[stage.name]
+        stalls += sum(slow.get(region, 0.0) * count for (region, _), count in traffic.items())
+        cycles += stalls
+        spread += stalls  # one number for all kernels: it may be none of it, or twice
         macs = sum(item.times * call_macs(item.call.op, item.sizes) for item in calls)
         used = tuple(dict.fromkeys(item.call.kernel for item in calls))
         tile = tuple(dict.fromkeys((loop.var, loop.step) for loop in loops(stage.body)))

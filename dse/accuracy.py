@@ -29,7 +29,7 @@ from dse.schedule import Schedule
 PROCESSES = 2
 DRAWS = 200  # points a schedule may take; a space smaller than the plan gives what it has
 Row = dict[str, Any]
-COLUMNS = ("target", "wait_states", "model", "scope", "predicted_cycles", "low_cycles", "high_cycles")
+COLUMNS: tuple[str, ...] = ("target", "wait_states", "model", "scope", "predicted_cycles", "low_cycles", "high_cycles")
 COLUMNS += ("executed_cycles", "error_percent", "bit_exact", "arena_exact", "traffic_exact")
 COLUMNS += ("flash_bytes", "flash_error_percent", "schedule")
 

@@ -110,7 +110,9 @@ SEARCH = _options(
     click.option("--trials", default=300, show_default=True, type=click.IntRange(1, 1_000_000)),
     click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1)),
     click.option("--wait-states", default=None, type=int, help="Flash wait states priced and executed (default 0)."),
-    click.option("--clock", type=Clock(), help="Operating point of the target, e.g. 48M, with the wait states it needs."),
+    click.option(
+        "--clock", type=Clock(), help="Operating point of the target, e.g. 48M, with the wait states it needs."
+    ),
     click.option(
         "--deadline",
         type=Unit("time", {"s": 1, "ms": 1e-3, "us": 1e-6}, "20ms"),

@@ -111,7 +111,9 @@ def _slowest(options: Options, prepared: Prepared, deadline: float) -> Prepared:
         if seconds <= deadline:
             return trial
     clock = f"{prepared.target.points[-1].clock_hz / 1e6:g} MHz"
-    raise ValueError(f"--deadline {1e3 * deadline:g}ms: the best schedule found takes {1e3 * seconds:.3f} ms at {clock}")
+    raise ValueError(
+        f"--deadline {1e3 * deadline:g}ms: the best schedule found takes {1e3 * seconds:.3f} ms at {clock}"
+    )
 
 
 def _wait_states(options: Options, prepared: Prepared) -> int:

@@ -37,7 +37,8 @@ class StageCost:
 class Cost:
     """Cycles at the target's clock, joules, and bytes; `overruns` is empty when the program fits.
 
-    spread_cycles: how far off the cycles are if every call errs as much as the worst of its kernel's calibration.
+    spread_cycles: how far off the cycles are if every call errs as much as the worst of its kernel's calibration, and every
+    stall of a slow memory is none or twice what is priced.
     """
 
     cycles: float

@@ -68,9 +68,11 @@ def build_firmware(folder: Path, target: Target, toolchain: str = "auto") -> str
 
 def target_of(prediction: Prediction) -> Target:
     """The target of a prediction, at the operating point it was priced at."""
-    target, clock = load_target(prediction["target"]), prediction.get("clock_hz")
-    states = prediction.get("wait_states", target.wait_states)
-    return target if clock is None else replace(target if clock == target.clock_hz else target.at(clock), wait_states=states)
+    target = load_target(prediction.get("target_file") or prediction["target"])
+    clock = prediction.get("clock_hz", target.clock_hz)
+    if clock != target.clock_hz:
+        target = target.at(clock)
+    return replace(target, wait_states=prediction.get("wait_states", target.wait_states))
 
 
 def execute_folder(folder: Path, wait_states: int | None = None, toolchain: str = "") -> tuple[RunResult, Prediction]:

@@ -125,7 +125,9 @@ def provenance(plan: Mapping[str, Any]) -> str:
     import optuna
 
     versions = f"tileformer {__version__}, numpy {numpy.__version__}, optuna {optuna.__version__}"
-    return f"commit {commit()}; {versions}; seed {plan['seed']}; target {plan.get('target') or ', '.join(plan['targets'])}"
+    return (
+        f"commit {commit()}; {versions}; seed {plan['seed']}; target {plan.get('target') or ', '.join(plan['targets'])}"
+    )
 
 
 def _run(plan: Mapping[str, Any], progress: Callable[..., None]) -> list[Row]:

@@ -62,7 +62,8 @@ class OperatingPoint:
 class Target:
     """One MCU: its instruction set, memories, clock and current.
 
-    calibration: the target whose measured costs it uses, "" for its own. points: slowest first.
+    calibration: the target whose measured costs it uses, "" for its own. points: slowest first. source: the path of a
+    target that is not built in, else "".
     """
 
     name: str
@@ -82,6 +83,7 @@ class Target:
     data_cache: Cache | None = None
     points: tuple[OperatingPoint, ...] = ()
     calibration: str = ""
+    source: str = ""
 
     def at(self, clock_hz: int) -> Target:
         """This target at one of its operating points; ValueError names those there are."""
@@ -151,7 +153,8 @@ def load_target(name: str) -> Target:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a TOML file: {error}") from error
-    return parse_target(table, str(path))
+    target = parse_target(table, str(path))
+    return replace(target, source=str(path.resolve())) if name.endswith(".toml") else target
 
 
 def parse_target(table: Mapping[str, Any], where: str) -> Target:
