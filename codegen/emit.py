@@ -16,6 +16,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from codegen.build import ENTRY, WARNINGS, find_port, gcc_command, machine_flags
+from codegen.linker import GENERATED, linker_script
 from codegen.names import arena_symbol, stage_symbols
 from codegen.stage_text import Names, StageText
 from dse.kernel import Kernel, kernels_root
@@ -60,11 +61,11 @@ def emit(
     context = _context(program, target, kernels, scale, sample)
     copied = _copied_files(sources, target)
     script = f"port/{target.port}/link.ld"
-    copied[script] = place_code(copied[script], program.code)
+    copied[script] = place_code(copied.get(script) or linker_script(target), program.code)
     context["zig_flags"], context["gcc_flags"] = machine_flags(target.isa)
     context["sources"] = sorted(["network.c", "weights.c", "main.c", *(p for p in copied if p.endswith((".c", ".S")))])
     context["linker_script"] = script
-    ports = [folder.relative_to(kernels_root()) for folder in find_port(kernels_root(), target.port).include_dirs]
+    ports = [folder.relative_to(kernels_root()) for folder in _port_folders(target)]
     context["include"] = ["src", "src/kernels/include", *(f"src/{folder.as_posix()}" for folder in ports)]
     files = {
         f"src/{name}": environment.get_template(f"{name}.j2").render(context)
@@ -156,6 +157,14 @@ def place_code(script: str, region: str) -> str:
 _INCLUDE = re.compile(r'^#include "(\.\./[^"]+)"', re.MULTILINE)  # of a kernel in another folder
 
 
+def _port_folders(target: Target) -> tuple[Path, ...]:
+    """The folders whose sources and headers a board uses."""
+    port = kernels_root() / "port"
+    if target.port == GENERATED:
+        return port, port / GENERATED
+    return find_port(kernels_root(), target.port).include_dirs
+
+
 def _copied_files(sources: list[str], target: Target) -> dict[str, str]:
     """Kernel sources, the headers and includes beside them, and the port, by path under src/."""
     root = kernels_root()
@@ -164,7 +173,7 @@ def _copied_files(sources: list[str], target: Target) -> dict[str, str]:
     included = {path.parent / name for path in wanted for name in _INCLUDE.findall(path.read_text(encoding="utf-8"))}
     for folder in {path.resolve().parent for path in wanted | included}:
         wanted |= set(folder.glob("*.inc")) | set(folder.glob("*.h"))
-    for folder in find_port(root, target.port).include_dirs:
+    for folder in _port_folders(target):
         wanted |= {path for path in folder.glob("*.*") if path.suffix in (".c", ".h", ".ld", ".S")}
     files = {}
     for path in sorted(wanted):

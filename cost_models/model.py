@@ -42,14 +42,22 @@ def evaluate(
     """
     moved: Counter[tuple[str, str]] = Counter()
     stages, peaks = [], _stage_peaks(program)
+    spread = 0.0
     fetched, slow = _fetched_bytes(program, calibration), _slow_ram(target, wait_states)
     for stage in program.stages:
         calls, iterations = count_calls(stage)
         traffic = moved_bytes(program, calls)
         moved.update(traffic)
-        cycles = stage_cycles(calls, iterations, traffic["flash", "read"], kernels, calibration, wait_states)
-        cycles += wait_states * calibration.code_cycles_per_byte * fetched[stage.name]
-        cycles += sum(slow.get(region, 0.0) * count for (region, _), count in traffic.items())
+        cycles = stage_cycles(calls, iterations, 0, kernels, calibration, 0)
+        spread += sum(
+            item.times * call_cycles(item, kernels, calibration) * calibration.kernels[item.call.kernel].worst_error
+            for item in calls
+        )
+        stalls = wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
+        stalls += wait_states * calibration.code_cycles_per_byte * fetched[stage.name]
+        stalls += sum(slow.get(region, 0.0) * count for (region, _), count in traffic.items())
+        cycles += stalls
+        spread += stalls  # one number for all kernels: it may be none of it, or twice
         macs = sum(item.times * call_macs(item.call.op, item.sizes) for item in calls)
         used = tuple(dict.fromkeys(item.call.kernel for item in calls))
         tile = tuple(dict.fromkeys((loop.var, loop.step) for loop in loops(stage.body)))
@@ -70,6 +78,7 @@ def evaluate(
         code_bytes=code,
         stages=tuple(stages),
         overruns=_overruns(sizes, target, budget, program.weight_bytes() + code, total),
+        spread_cycles=spread,
     )
 
 

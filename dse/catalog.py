@@ -48,7 +48,7 @@ def targets(options: Options) -> Answer:
 def kernels(options: Options) -> Answer:
     """The kernel variants a target can run, with their calibrated terms."""
     target, all_kernels = load_target(options.target), load_kernels()
-    fits = load_calibration(target.name).kernels
+    fits = load_calibration(target.calibrated_as).kernels
     rows = []
     for op in dict.fromkeys(kernel.op for kernel in all_kernels.values()):
         for kernel in kernels_for(op, target.isa, all_kernels):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,31 @@ class RamBudget(click.ParamType[Any]):
             return Bytes().convert(text, param, ctx)
         pairs = [part.partition("=") for part in text.split(",")]
         return {name.strip(): Bytes().convert(size, param, ctx) for name, _, size in pairs}
+
+
+class Unit(click.ParamType[float]):
+    """A number with a unit, `48M` or `20ms` -> the value in the base unit."""
+
+    def __init__(self, name: str, units: dict[str, float], example: str) -> None:
+        self.name, self._units, self._example = name, units, example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The value; a usage error (exit 2) otherwise."""
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)", str(value))
+        if match is None or match[2] not in self._units or float(match[1]) == 0:
+            self.fail(f"{value!r} is not a {self.name}; write for example {self._example}", param, ctx)
+        return float(match[1]) * self._units[match[2]]
+
+
+class Clock(Unit):
+    """`48M`, `48MHz` or `48000000` -> hertz."""
+
+    def __init__(self) -> None:
+        super().__init__("clock", {"": 1, "k": 1e3, "M": 1e6, "MHz": 1e6, "G": 1e9}, "48M")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Whole hertz; a usage error (exit 2) otherwise."""
+        return round(super().convert(value, param, ctx))
 
 
 class ByteList(click.ParamType[tuple[int, ...]]):
@@ -105,6 +131,14 @@ SEARCH = _options(
     click.option("--trials", default=1000, show_default=True, type=click.IntRange(1, 1_000_000)),
     click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1)),
     click.option("--wait-states", default=None, type=int, help="Flash wait states priced and executed (default 0)."),
+    click.option(
+        "--clock", type=Clock(), help="Operating point of the target, e.g. 48M, with the wait states it needs."
+    ),
+    click.option(
+        "--deadline",
+        type=Unit("time", {"s": 1, "ms": 1e-3, "us": 1e-6}, "20ms"),
+        help="The slowest operating point that meets it, e.g. 20ms.",
+    ),
     click.option("--exhaustive", is_flag=True, help="Price the whole space instead of searching."),
 )
 STORAGE = _options(

@@ -20,7 +20,6 @@ from dse.pareto import OBJECTIVES, Point
 from dse.pipeline import Prepared
 from dse.schedule import read_schedule
 from dse.search import Found
-from dse.target import load_target
 from dse.whatif import answer_budgets
 
 DEFAULT_STORAGE = "sqlite:///runs/studies.db"
@@ -64,6 +63,8 @@ class Options:
     trials: int = 300
     seed: int = 0
     wait_states: int | None = None
+    clock: int | None = None
+    deadline: float | None = None
     exhaustive: bool = False
     what: str = ""
     explain: tuple[Path, ...] = ()
@@ -106,7 +107,26 @@ def _prepare(options: Options) -> Prepared:
         regions=options.ram if isinstance(options.ram, Mapping) else None,
     )
     options.progress("load and quantise", 1, 1)
-    return prepared
+    if options.clock is not None and options.deadline is not None:
+        raise ValueError("--clock and --deadline: give one of them; --deadline chooses the clock")
+    if options.clock is not None:
+        return replace(prepared, target=prepared.target.at(options.clock))
+    return prepared if options.deadline is None else _slowest(options, prepared, options.deadline)
+
+
+def _slowest(options: Options, prepared: Prepared, deadline: float) -> Prepared:
+    """At the slowest operating point whose fastest schedule ends within `deadline` seconds; ValueError when none does."""
+    seconds = 0.0
+    for operating in prepared.target.points:
+        trial = replace(prepared, target=prepared.target.at(operating.clock_hz))
+        point, *_ = _choose(replace(options, objective="latency", deadline=None), trial)
+        seconds = point.cost.cycles / operating.clock_hz
+        if seconds <= deadline:
+            return trial
+    clock = f"{prepared.target.points[-1].clock_hz / 1e6:g} MHz"
+    raise ValueError(
+        f"--deadline {1e3 * deadline:g}ms: the best schedule found takes {1e3 * seconds:.3f} ms at {clock}"
+    )
 
 
 def _wait_states(options: Options, prepared: Prepared) -> int:
@@ -139,9 +159,11 @@ def _search(options: Options, prepared: Prepared, budget: Budget) -> Found:
 
 def _budget(options: Options, prepared: Prepared) -> Budget:
     """The budgets asked for, the latency in cycles of this target."""
-    if options.max_latency is None:
+    asked = (None if options.max_latency is None else options.max_latency * 1e-3, options.deadline)
+    seconds = [limit for limit in asked if limit is not None]
+    if not seconds:
         return options.budget()
-    return replace(options.budget(), cycles=math.floor(options.max_latency * 1e-3 * prepared.target.clock_hz))
+    return replace(options.budget(), cycles=math.floor(min(seconds) * prepared.target.clock_hz))
 
 
 def _choose(options: Options, prepared: Prepared) -> tuple[Point, tuple[Point, ...], Certificate | None]:
@@ -283,7 +305,7 @@ def _prove(
 def run(options: Options) -> Answer:
     """Run the firmware of a run folder again on the emulated device."""
     outcome, prediction = execute.execute_folder(options.folder, options.wait_states)
-    target = load_target(prediction["target"])
+    target = execute.target_of(prediction)
     try:
         data = figures.executed(outcome, prediction, target, {})
         shown = (report.stage_table(prediction, data), report.totals_table(prediction, data, ()))

@@ -37,7 +37,11 @@ class StageCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """Cycles at the target's clock, joules, and bytes; `overruns` is empty when the program fits."""
+    """Cycles at the target's clock, joules, and bytes; `overruns` is empty when the program fits.
+
+    spread_cycles: how far off the cycles are if every call errs as much as the worst of its kernel's calibration, and every
+    stall of a slow memory is none or twice what is priced.
+    """
 
     cycles: float
     energy_joules: float
@@ -48,6 +52,17 @@ class Cost:
     code_bytes: int
     stages: tuple[StageCost, ...]
     overruns: tuple[Overrun, ...] = ()
+    spread_cycles: float = 0.0
+
+    @property
+    def cycles_low(self) -> float:
+        """The least cycles the calibration's errors allow."""
+        return self.cycles - self.spread_cycles
+
+    @property
+    def cycles_high(self) -> float:
+        """The most cycles the calibration's errors allow."""
+        return self.cycles + self.spread_cycles
 
     @property
     def arena_bytes(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,15 @@ def build_firmware(folder: Path, target: Target, toolchain: str = "auto") -> str
     ).toolchain
 
 
+def target_of(prediction: Prediction) -> Target:
+    """The target of a prediction, at the operating point it was priced at."""
+    target = load_target(prediction.get("target_file") or prediction["target"])
+    clock = prediction.get("clock_hz", target.clock_hz)
+    if clock != target.clock_hz:
+        target = target.at(clock)
+    return replace(target, wait_states=prediction.get("wait_states", target.wait_states))
+
+
 def execute_folder(folder: Path, wait_states: int | None = None, toolchain: str = "") -> tuple[RunResult, Prediction]:
     """Run what a run folder holds: firmware.elf on samples.npz. Returns the result and the prediction of cost.json.
 
@@ -80,7 +90,7 @@ def execute_folder(folder: Path, wait_states: int | None = None, toolchain: str 
             inputs, expected = samples["inputs"], samples["expected"]
         elf = folder / "firmware.elf"
         stages = [stage["name"] for stage in prediction["stages"]]
-        target = load_target(prediction["target"])
+        target = target_of(prediction)
         states = target.wait_states if wait_states is None else wait_states
         regions = tuple(prediction["peak_bytes"])
         if not elf.is_file():

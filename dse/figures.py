@@ -30,7 +30,18 @@ def predicted(cost: Cost, target: Target, model: str) -> Figures:
     ]
     sizes = {"arena_bytes": cost.arena_bytes, "peak_bytes": dict(cost.peak_bytes), "flash_bytes": cost.flash_bytes}
     figures = _common(target, model, round(cost.cycles), cost.macs, stages)
-    return figures | sizes | {"instructions": None, "stack_bytes": None, "weight_bytes": cost.weight_bytes}
+    interval = {"cycles_low": round(cost.cycles_low), "cycles_high": round(cost.cycles_high)}
+    return (
+        figures
+        | sizes
+        | interval
+        | {
+            "calibration": target.calibrated_as,
+            "instructions": None,
+            "stack_bytes": None,
+            "weight_bytes": cost.weight_bytes,
+        }
+    )
 
 
 def certificate(proof: Certificate) -> Figures:
@@ -70,6 +81,10 @@ def executed(run: RunResult, prediction: Figures, target: Target, accuracy: Mapp
 def _common(target: Target, model: str, cycles: int, macs: int, stages: Sequence[Figures]) -> Figures:
     return {
         "target": target.name,
+        "target_file": target.source,
+        "clock_hz": target.clock_hz,
+        "supply_volts": target.supply_volts,
+        "wait_states": target.wait_states,
         "model": model,
         "cycles": cycles,
         "macs": macs,

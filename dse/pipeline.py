@@ -87,7 +87,7 @@ def prepare(
         raise ValueError(f"--form {form}: {loaded.model.name} allows only {', '.join(forms(loaded.model))}")
     quantised, reports = _admit(loaded, wanted, max_sqnr_loss_db, pinned=form is not None)
     kernels = load_kernels()
-    calibration = load_calibration(board.name)
+    calibration = load_calibration(board.calibrated_as)
     space = build_space(quantised, board, kernels)
     return Prepared(loaded, quantised, reports, board, kernels, calibration, space)
 

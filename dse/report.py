@@ -52,6 +52,11 @@ def totals_table(predicted: Figures, executed: Figures | None, forms: Sequence[M
     table.add_column("predicted", justify="right")
     table.add_column("executed", justify="right")
     run = executed or {}
+    clock = f"{predicted['clock_hz'] / 1e6:g} MHz, {predicted['supply_volts']:g} V"
+    table.add_row("operating point", clock, f"{predicted['wait_states']} wait states needed there")
+    table.add_row("cycles between", count(predicted["cycles_low"]), f"and {count(predicted['cycles_high'])}")
+    if predicted["calibration"] != predicted["target"]:
+        table.add_row("priced with the calibration of", predicted["calibration"], "")
     for label, key, unit in (("latency", "latency_ms", "ms"), ("energy", "energy_uj", "µJ")):
         table.add_row(label, f"{predicted[key]:,.3f} {unit}", f"{run[key]:,.3f} {unit}" if run else "–")
     for label, key in (("arena", "arena_bytes"), ("flash", "flash_bytes"), ("stack", "stack_bytes")):

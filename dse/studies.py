@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cost_models.model import Budget
-from dse import __version__, execute, pipeline
+from dse import __version__, accuracy, execute, pipeline
 from dse.folders import staged, write_files
 from dse.pareto import Point
 from dse.pipeline import Prepared
@@ -61,14 +61,17 @@ def run_study(name: str | None, out: Path | None, progress: Callable[..., None])
         known = ", ".join(stem for stem, _ in describe_studies()) or "none here (run inside a checkout)"
         raise ValueError(f"study {name!r} is unknown; there are: {known}" if name else f"name a study: {known}")
     plan = _read(path)
-    rows = _run(plan, progress)
+    kind = plan.get("kind", "winners")
+    rows = accuracy.run(plan, progress) if kind == "accuracy" else _run(plan, progress)
+    columns = accuracy.COLUMNS if kind == "accuracy" else COLUMNS
     folder = out or studies_root() / "results"
     header = f"# {name}; {provenance(plan)}"
-    files: dict[str, str | bytes] = {f"{name}.csv": _csv(rows, header), f"{name}.md": _markdown(rows, plan, header)}
+    page = accuracy.markdown(rows, header) if kind == "accuracy" else _markdown(rows, plan, header)
+    files: dict[str, str | bytes] = {f"{name}.csv": _csv(rows, columns, header), f"{name}.md": page}
     with staged(folder) as work:
         write_files(work, files)
     written = [folder / file for file in files]
-    return written if out else [*written, *update_readme(name, rows)]
+    return written if out or kind == "accuracy" else [*written, *update_readme(name, rows)]
 
 
 def update_readme(name: str, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
@@ -122,7 +125,9 @@ def provenance(plan: Mapping[str, Any]) -> str:
     import optuna
 
     versions = f"tileformer {__version__}, numpy {numpy.__version__}, optuna {optuna.__version__}"
-    return f"commit {commit()}; {versions}; seed {plan['seed']}; target {plan['target']}"
+    return (
+        f"commit {commit()}; {versions}; seed {plan['seed']}; target {plan.get('target') or ', '.join(plan['targets'])}"
+    )
 
 
 def _run(plan: Mapping[str, Any], progress: Callable[..., None]) -> list[Row]:
@@ -164,10 +169,10 @@ def _row(prepared: Prepared, point: Point, case: tuple[str, str, str, int], fold
     }
 
 
-def _csv(rows: list[Row], header: str) -> str:
+def _csv(rows: list[Row], columns: Sequence[str], header: str) -> str:
     stream = io.StringIO()
     stream.write(header + "\n")
-    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()

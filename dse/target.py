@@ -50,8 +50,22 @@ class Cache:
 
 
 @dataclass(frozen=True)
+class OperatingPoint:
+    """A clock the MCU can run at, the voltage and run current there, and the flash wait states it needs."""
+
+    clock_hz: int
+    supply_volts: float
+    active_amps_per_hz: float
+    wait_states: int
+
+
+@dataclass(frozen=True)
 class Target:
-    """One MCU: its instruction set, memories, clock and current."""
+    """One MCU: its instruction set, memories, clock and current.
+
+    calibration: the target whose measured costs it uses, "" for its own. points: slowest first. source: the path of a
+    target that is not built in, else "".
+    """
 
     name: str
     description: str
@@ -68,6 +82,22 @@ class Target:
     regions: tuple[Region, ...]
     code_cache: Cache | None = None
     data_cache: Cache | None = None
+    points: tuple[OperatingPoint, ...] = ()
+    calibration: str = ""
+    source: str = ""
+
+    def at(self, clock_hz: int) -> Target:
+        """This target at one of its operating points; ValueError names those there are."""
+        for point in self.points:
+            if point.clock_hz == clock_hz:
+                return replace(self, **vars(point))
+        known = ", ".join(f"{point.clock_hz / 1e6:g}M" for point in self.points)
+        raise ValueError(f"--clock {clock_hz / 1e6:g}M: {self.name} runs at {known}")
+
+    @property
+    def calibrated_as(self) -> str:
+        """The name of the calibration it is priced with."""
+        return self.calibration or self.name
 
     def ram(self) -> tuple[Region, ...]:
         """The RAM regions with what is left for arenas: without guard bytes and, in the first, without the stack."""
@@ -128,25 +158,61 @@ def load_target(name: str) -> Target:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a TOML file: {error}") from error
-    return parse_target(table, str(path))
+    target = parse_target(table, str(path))
+    return replace(target, source=str(path.resolve())) if name.endswith(".toml") else target
 
 
 def parse_target(table: Mapping[str, Any], where: str) -> Target:
     """A validated Target from its TOML table; ValueError names the key, what it holds and what is allowed."""
-    unknown = sorted(set(table) - set(_SCALARS) - {"region", "cache"})
+    unknown = sorted(set(table) - set(_SCALARS) - {"region", "cache", "point", "calibration"})
     if unknown:
         raise ValueError(
-            f"{where}: unknown key {unknown[0]!r}; allowed are {', '.join(_SCALARS)} [[region]] and [cache.*]"
+            f"{where}: unknown key {unknown[0]!r}; allowed are {', '.join(_SCALARS)}, "
+            "calibration, [[region]], [[point]] and [cache.*]"
         )
     scalars = {key: _scalar(table, key, kind, where) for key, kind in _SCALARS.items()}
-    entries = table.get("region", [])
-    if not isinstance(entries, list):
-        raise ValueError(f"{where}: `region` must be an array of tables, [[region]]")
-    regions = tuple(_region(entry, f"{where}: region {i}") for i, entry in enumerate(entries))
+    regions = tuple(_region(entry, f"{where}: region {i}") for i, entry in enumerate(_array(table, "region", where)))
+    points = tuple(_point(entry, f"{where}: point {i}") for i, entry in enumerate(_array(table, "point", where)))
+    named = str(_scalar({"calibration": ""} | dict(table), "calibration", str, where))
     caches = _caches(table.get("cache", {}), f"{where}: cache")
-    target = Target(regions=regions, code_cache=caches.get("code"), data_cache=caches.get("data"), **scalars)
+    target = Target(
+        regions=regions,
+        code_cache=caches.get("code"),
+        data_cache=caches.get("data"),
+        points=tuple(sorted(points, key=lambda point: point.clock_hz)) or (_default_point(scalars),),
+        calibration=named,
+        **scalars,
+    )
     _check(target, where)
     return target
+
+
+def _array(table: Mapping[str, Any], key: str, where: str) -> list[Any]:
+    entries = table.get(key, [])
+    if not isinstance(entries, list):
+        raise ValueError(f"{where}: `{key}` must be an array of tables, [[{key}]]")
+    return entries
+
+
+def _default_point(scalars: Mapping[str, Any]) -> OperatingPoint:
+    return OperatingPoint(**{key: scalars[key] for key in _POINT})
+
+
+_POINT: dict[str, type] = {
+    "clock_hz": int,
+    "supply_volts": float,
+    "active_amps_per_hz": float,
+    "wait_states": int,
+}
+
+
+def _point(entry: object, where: str) -> OperatingPoint:
+    if not isinstance(entry, dict) or set(entry) != set(_POINT):
+        raise ValueError(f"{where}: must have exactly the keys {', '.join(_POINT)}")
+    point = OperatingPoint(**{key: _scalar(entry, key, kind, where) for key, kind in _POINT.items()})
+    if min(point.clock_hz, point.supply_volts, point.active_amps_per_hz) <= 0:
+        raise ValueError(f"{where}: clock_hz, supply_volts and active_amps_per_hz must be positive")
+    return point
 
 
 def _check(target: Target, where: str) -> None:
@@ -158,6 +224,10 @@ def _check(target: Target, where: str) -> None:
             raise ValueError(f"{where}: {key} must be positive, got {getattr(target, key)}")
     if not 0 <= target.wait_states <= target.max_wait_states <= 15:
         raise ValueError(f"{where}: 0 <= wait_states <= max_wait_states <= 15 must hold")
+    for point in target.points:
+        if not 0 <= point.wait_states <= target.max_wait_states:
+            clock = f"{point.clock_hz / 1e6:g} MHz"
+            raise ValueError(f"{where}: point {clock}: wait_states must lie in 0..{target.max_wait_states}")
     if target.max_wait_states and (target.code_cache is None or target.data_cache is None):
         raise ValueError(f"{where}: max_wait_states = {target.max_wait_states} needs [cache.code] and [cache.data]")
     first = next(region for region in target.regions if region.kind == "ram")
