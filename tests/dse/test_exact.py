@@ -23,7 +23,7 @@ from dse.prices import HousePrices
 from dse.space import build_space
 
 CALIBRATION = load_calibration("stm32l476")
-SMALL = {"s": 6, "e": 8, "p": 6, "h": 2, "f": 12}
+SMALL = {"s": 3, "e": 4, "p": 4, "h": 2, "f": 6}
 BUILT_IN = ["eegformer", "ecgformer", "tr_hgr", "tr_hgr_e64", "coins2021"]
 
 
@@ -120,7 +120,7 @@ def _same_values(ours, theirs, objectives):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_front_and_best_equal_the_exhaustive_ones(house, every, count):
-    for objectives in itertools.permutations(OBJECTIVES, count):
+    for objectives in itertools.combinations(OBJECTIVES, count):
         found = pipeline.find(house, objectives)
         assert found.certificate.describe() == "optimal"
         assert found.certificate.schedules == len(every)
