@@ -61,12 +61,16 @@ def _share_node(node: Node, ways: int, split: str, largest: Mapping[str, int]) -
 def _share_map(loop: Loop, ways: int, split: str) -> Parallel | None:
     """Row steps and heads of scores–softmax–softmax·V as one region; None when there is nothing to cut."""
     heads = loop if loop.var == "one" else next((n for n in loop.body if isinstance(n, Loop) and n.var == "one"), None)
-    added = any(call.op == "attend_add" for call in _calls(loop.body))
-    if heads is not None and (split == "heads" or loop is heads) and not added:
+    if heads is not None and (split == "heads" or loop is heads) and not _heads_collide(heads):
         return _region(loop, heads, ways, 1)
     if loop.var == "sub":
         return _region(loop, loop, ways, min(loop.step, 4))
     return None
+
+
+def _heads_collide(heads: Loop) -> bool:
+    """True when all heads add into the same sums."""
+    return any(call.op == "attend_add" for call in _calls(heads.body))
 
 
 def _region(outer: Loop, cut: Loop, ways: int, grain: int) -> Parallel:
