@@ -20,10 +20,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -119,7 +121,9 @@ class Model:
 
     def graph(self) -> nx.DiGraph[str]:
         """The op graph: nodes are op names, edges carry the tensor."""
-        graph: nx.DiGraph[str] = nx.DiGraph()
+        from networkx import DiGraph  # a tenth of a second, and no search asks for it
+
+        graph: nx.DiGraph[str] = DiGraph()
         for op in self.ops:
             graph.add_node(op.name, kind=op.kind)
             for name in op.inputs:
