@@ -17,6 +17,7 @@ mean        x (s, n)          y (1, n)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -43,7 +44,7 @@ class Tensor:
     @property
     def size_bytes(self) -> int:
         """Bytes of the dense tensor in its dtype."""
-        return int(np.prod(self.shape)) * {"f32": 4, "s32": 4, "s8": 1, "u8": 1}[self.dtype]
+        return math.prod(self.shape) * {"f32": 4, "s32": 4, "s8": 1, "u8": 1}[self.dtype]
 
 
 @dataclass(frozen=True)
