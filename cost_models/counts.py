@@ -40,7 +40,7 @@ def count_calls(stage: Stage) -> tuple[tuple[CallCount, ...], int]:
 def _walk(body: tuple[Node, ...], sizes: dict[str, int], times: int) -> Iterator[tuple[CallCount | Loop, int]]:
     for node in body:
         if isinstance(node, Call):
-            values = {k: v.evaluate(sizes) for k, v in node.arguments if isinstance(v, Affine)}
+            values = {k: v.evaluate(sizes) if v.terms else v.const for k, v in node.arguments if isinstance(v, Affine)}
             yield CallCount(node, values, times), times
             continue
         if isinstance(node, Parallel):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from cost_models.calibration import Calibration
 from cost_models.counts import count_calls, moved_bytes
 from cost_models.model import call_cycles, stage_cycles
-from dse.alloc import fullest_bytes, live_spans
+from dse.alloc import live_spans
 from dse.cost import PartCost
 from dse.kernel import Kernel
 from dse.program import Pointer, Program, loops
@@ -25,17 +25,22 @@ def price_part(
     used: dict[str, set[str]] = {family: set() for family in FAMILIES}
     constants = {constant.name: constant.size_bytes for constant in program.constants}
     for stage in program.stages:
-        calls, iterations = count_calls(stage)
+        counts, iterations = count_calls(stage)
         cycles[""] += stage_cycles((), iterations, 0, kernels, calibration, wait_states)
-        for item in calls:
+        for item in counts:
             family = family_of(item.call.op)
             flash = moved_bytes(program, (item,))["flash", "read"] if wait_states else 0
             cycles[family] += item.times * call_cycles(item, kernels, calibration)
             cycles[family] += wait_states * calibration.flash_cycles_per_byte * flash
-            used[family].add(item.call.kernel)
-            for field, value in item.call.arguments:
-                if isinstance(value, Pointer):
-                    (readers if value.base in constants else scratch if field == "scratch" else {})[value.base] = family
+    for call in (calls := tuple(program.calls())):
+        family = family_of(call.op)
+        used[family].add(call.kernel)
+        for field, value in call.arguments:
+            if isinstance(value, Pointer):
+                if value.base in constants:
+                    readers[value.base] = family
+                elif field == "scratch":
+                    scratch[value.base] = family
     weights = dict.fromkeys(FAMILIES, 0)
     for name, size in constants.items():  # what nobody reads came with the weights of a linear op
         weights[readers.get(name, "linear")] += size
@@ -44,7 +49,7 @@ def price_part(
         floor_bytes=_floors(program, scratch),
         kernels={family: frozenset(names) for family, names in used.items()},
         weight_bytes=weights,
-        calls=sum(1 for _ in program.calls()),
+        calls=len(calls),
         loops=sum(1 for stage in program.stages for _ in loops(stage.body)),
     )
 
@@ -52,10 +57,16 @@ def price_part(
 def _floors(program: Program, scratch: Mapping[str, str]) -> dict[str, int]:
     """Family -> most bytes alive at any call, scratch of other families left out. `scratch`: buffer -> family."""
     spans = live_spans(program.stages, program.input.base, program.output.base)
-    floors = {}
-    for family in {"", *scratch.values()}:
-        floors[family] = fullest_bytes([b for b in program.buffers if scratch.get(b.name, family) == family], spans)
-    return {family: floors.get(family, floors[""]) for family in FAMILIES}
+    buffers = [(spans[b.name], b.size_bytes, scratch.get(b.name, "")) for b in program.buffers]
+    floors = dict.fromkeys(FAMILIES, 0)
+    for leaf in {span.first for span, _, _ in buffers}:
+        alive = dict.fromkeys(("", *FAMILIES), 0)
+        for span, size_bytes, family in buffers:
+            if span.first <= leaf <= span.last:
+                alive[family] += size_bytes
+        for family, most in floors.items():
+            floors[family] = max(most, alive[""] + alive[family])
+    return floors
 
 
 def price_ops(

@@ -70,7 +70,7 @@ class AttentionCalls:
 
     def _right(self) -> Right:
         """The layout of K and V: of the schedule's probs variant if every call can be served with it, else another."""
-        wanted = self.build.kernels.get(f"probs_{self._map()}_{self.build.schedule.variant('probs')}")
+        wanted = self.build.named(f"probs_{self._map()}", "probs")
         names = sorted(RIGHT, key=lambda name: wanted is None or name != wanted.layout)
         for name in names:
             try:

@@ -11,17 +11,18 @@ import numpy as np
 
 from dse import quant
 from dse.ir import Array, Model, Op
-from dse.kernel import Kernel, runs_on
+from dse.kernel import Kernel, Variants
 from dse.layout import RIGHT, Right, is_high, panels_bytes, panels_stride_bytes
 from dse.program import Affine, Buffer, Call, Constant, Loop, Node, Pointer, Stage, affine, symbol
 from dse.schedule import Schedule
-from dse.target import Target
 
 Argument = Pointer | Affine | int | None
 _PACKED: WeakKeyDictionary[Model, dict[tuple[str | int, ...], tuple[Constant, Constant, int, bool]]] = (
     WeakKeyDictionary()
 )
 """Weights in kernel layout by model: packed for the first schedule that reads them, shared by all others."""
+_STORED: WeakKeyDictionary[Model, dict[str, Constant]] = WeakKeyDictionary()
+"""All other constants by model, name by name."""
 _BOUNDS: WeakKeyDictionary[Model, dict[str, int]] = WeakKeyDictionary()
 _SCRATCHED = ("tlf_linear_args", "tlf_linear_residual_args", "tlf_probs_args", "tlf_attend_args")
 
@@ -70,12 +71,10 @@ class Weights:
 class Builder:
     """Collects what `lower` decides. Tensors are `rows` buffers unless the attention asks for another layout."""
 
-    def __init__(
-        self, model: Model, schedule: Schedule, target: Target, kernels: Mapping[str, Kernel], entry: str
-    ) -> None:
-        """`entry` is the tensor that exists from the start: the model's input, or that of the part to lower."""
-        self.model, self.schedule = model, schedule
-        self.kernels = {name: kernel for name, kernel in kernels.items() if runs_on(kernel, target.isa)}
+    def __init__(self, model: Model, schedule: Schedule, variants: Variants, entry: str) -> None:
+        """variants: kernel op -> those the target runs, best first. `entry` is the tensor that exists from the start: the
+        model's input, or that of the part to lower."""
+        self.model, self.schedule, self.variants = model, schedule, variants
         self.buffers: dict[str, Buffer] = {}
         self.constants: dict[str, Constant] = {}
         self.stages: list[Stage] = []
@@ -83,6 +82,7 @@ class Builder:
         self._body: list[Node] = []
         self._largest: dict[str, int] = {}
         self._home: dict[str, Pointer] = {}
+        self._stored = _STORED.setdefault(model, {})
         self.new_tensor(entry)
 
     # ---- buffers and constants -----------------------------------------------------------------------------------
@@ -131,7 +131,9 @@ class Builder:
     def constant(self, name: str, values: Array) -> Pointer:
         """A pointer to constant data in flash, little endian, stored once per name."""
         if name not in self.constants:
-            self.constants[name] = _stored(name, values)
+            if name not in self._stored:
+                self._stored[name] = _stored(name, values)
+            self.constants[name] = self._stored[name]
         return Pointer(name)
 
     def records(self, name: str, op: Op, roles: tuple[str, str], width: int) -> Pointer:
@@ -175,12 +177,16 @@ class Builder:
         A variant can serve when the target runs it, its right-hand layout is `layout` (None: any) and its contract (`when`)
         holds for these facts.
         """
-        wanted = f"{op}_{self.schedule.variant(family)}"
-        named = [k for k in self.kernels.values() if k.op == op][::-1]
-        for kernel in sorted(named, key=lambda k: k.name != wanted):
-            if layout in (None, kernel.layout) and kernel.serves(facts):
+        wanted = self.named(op, family)
+        for kernel in (wanted, *self.variants.get(op, ())):
+            if kernel is not None and layout in (None, kernel.layout) and kernel.serves(facts):
                 return kernel
         return None
+
+    def named(self, op: str, family: str) -> Kernel | None:
+        """The variant of a kernel op that the schedule names, if the target has it."""
+        name = f"{op}_{self.schedule.variant(family)}"
+        return next((kernel for kernel in self.variants.get(op, ()) if kernel.name == name), None)
 
     def choose(self, op: str, family: str, layout: str | None = None, **facts: int) -> Kernel:
         """`eligible`, or ValueError."""
@@ -197,7 +203,9 @@ class Builder:
         self._body.append(Call(kernel.name, kernel.op, source.name, tuple(values.items()), kernel.layout))
 
     def _scratch(self, kernel: Kernel, source: Op, values: Mapping[str, Pointer | Affine | None]) -> Pointer | None:
-        sizes = {k: v.evaluate(self._upper(v)) for k, v in values.items() if isinstance(v, Affine)}
+        sizes = {
+            k: v.evaluate(self._upper(v)) if v.terms else v.const for k, v in values.items() if isinstance(v, Affine)
+        }
         size = kernel.scratch.evaluate(sizes)
         if size == 0:
             return None

@@ -1,4 +1,7 @@
-"""The commands that list what is built in, run studies and calibrate."""
+"""The commands that list what is built in, run studies and calibrate.
+
+What only one of them needs is imported there: a search starts without SciPy.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,6 @@ from dataclasses import asdict
 from rich.table import Table
 
 from cost_models.calibration import load_calibration
-from dse import bench as kernel_bench
-from dse import benchmarks, studies
-from dse import calibrate as calibration_runs
 from dse.commands import Answer, Options
 from dse.kernel import kernels_for, load_kernels
 from dse.load import describe_models
@@ -63,6 +63,8 @@ def kernels(options: Options) -> Answer:
 
 def study(options: Options) -> Answer:
     """List the studies, or run one and write its CSV and result table."""
+    from dse import studies
+
     if options.action == "list":
         rows = studies.describe_studies()
         return Answer(dict(rows), (_table("Studies", ("study", "what"), rows),))
@@ -72,12 +74,16 @@ def study(options: Options) -> Answer:
 
 def calibrate(options: Options) -> Answer:
     """Fit the cost terms of every kernel on the emulated device and write the calibration file."""
+    from dse import calibrate as calibration_runs
+
     path, table = calibration_runs.calibrate(load_target(options.target), options.out, options.progress)
     return Answer({"written": str(path)}, (table, f"wrote {path}"))
 
 
 def _bench_search(options: Options) -> Answer:
     """Measure how fast the search is on this machine."""
+    from dse import benchmarks
+
     rows = benchmarks.search_speed(options.progress)
     shown = [(row.what, f"{row.value:,.4g} {row.unit}", row.bar) for row in rows]
     return Answer(
@@ -90,6 +96,8 @@ def bench(options: Options) -> Answer:
     """Measure every kernel variant of a target on the networks' calls (kernels), or how fast the search is (search)."""
     if options.what == "search":
         return _bench_search(options)
+    from dse import bench as kernel_bench
+
     written, rows = kernel_bench.bench(load_target(options.target), options.out, options.progress)
     columns = ("shape", "kernel", "cycles", "instructions", "mac_per_cycle", "cycles_per_element", "code_bytes")
     table = _table("Kernels", columns, [tuple(str(row[column]) for column in columns) for row in rows])

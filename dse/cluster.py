@@ -15,7 +15,6 @@ from dse.program import Affine, Buffer, Call, Constant, Fetch, Loop, Node, Paral
 
 _SHARE = "share"
 _MAP_LOOPS = ("sub", "one")  # of lower_attention: row steps of the map, heads
-_ROWS = {"q": "q_stride", "x": "x_stride", "e": "e_stride", "y": "y_stride"}
 
 
 # ---- sharing work ----------------------------------------------------------------------------------------------------
@@ -62,12 +61,16 @@ def _share_node(node: Node, ways: int, split: str, largest: Mapping[str, int]) -
 def _share_map(loop: Loop, ways: int, split: str) -> Parallel | None:
     """Row steps and heads of scores–softmax–softmax·V as one region; None when there is nothing to cut."""
     heads = loop if loop.var == "one" else next((n for n in loop.body if isinstance(n, Loop) and n.var == "one"), None)
-    added = any(call.op == "attend_add" for call in _calls(loop.body))
-    if heads is not None and (split == "heads" or loop is heads) and not added:
+    if heads is not None and (split == "heads" or loop is heads) and not _heads_collide(heads):
         return _region(loop, heads, ways, 1)
     if loop.var == "sub":
         return _region(loop, loop, ways, min(loop.step, 4))
     return None
+
+
+def _heads_collide(heads: Loop) -> bool:
+    """True when all heads add into the same sums."""
+    return any(call.op == "attend_add" for call in _calls(heads.body))
 
 
 def _region(outer: Loop, cut: Loop, ways: int, grain: int) -> Parallel:
@@ -112,12 +115,11 @@ def _splits(call: Call, z: Mapping[str, int]) -> list[_Split]:
     if family == "linear":
         return _linear_splits(call.op, z, right)
     if family in ("probs", "attend"):
-        moves = {"q": z.get("q_stride", 0), "e": z["e_stride"], "sum": 4, "y": z.get("y_stride", 0)}
-        return [_Split("m", moves)]
+        return [_by_row(call.op, z, ("q", "e", "y"), {"sum": 4})]
     if call.op == "pack_keys":
-        return [_Split("m", {"x": z["x_stride"], "y": right.column_bytes(right.group, z["y_stride"]) // right.group})]
-    if call.op in ("narrow", "layernorm"):
-        return [_Split("m", {"x": z["x_stride"], "y": z["y_stride"]})]
+        return [_Split("m", {"x": z["x_stride"], "y": z["y_stride"] // right.group}, right.group)]
+    if call.op in ("narrow", "layernorm", "pack_panels"):
+        return [_by_row(call.op, z, ("x", "y"))]
     if call.op == "zero":
         return [_Split("n", {"y": 4})]
     if call.op == "mean":
@@ -126,16 +128,30 @@ def _splits(call: Call, z: Mapping[str, int]) -> list[_Split]:
 
 
 def _linear_splits(op: str, z: Mapping[str, int], right: Right) -> list[_Split]:
-    column = z["w_stride"] // right.group
-    by_column = {"w": column, "channel": 8, "r": 1}
-    by_row = {"x": z["x_stride"], "r": z.get("r_stride", 0)}
+    by_column = {"w": z["w_stride"] // right.group, "channel": 8, "r": 1}
     if op == "linear_keys":
-        columns = _Split("n", by_column | {"y": right.depth_bytes(1)}, 4)
-        return [columns, _Split("m", by_row | {"y": z["y_stride"] // right.group}, right.group)]
+        rows = {"x": _row_bytes(op, z, "x"), "y": z["y_stride"] // right.group}
+        return [_Split("n", by_column | {"y": right.depth_bytes(1)}, 4), _Split("m", rows, right.group)]
     if op == "linear_values":
         return [_Split("n", by_column | {"y": z["y_stride"] // right.group}, max(2, right.group))]
-    width = 4 if op == "linear_add" else 1
-    return [_Split("n", by_column | {"y": width}, 4), _Split("m", by_row | {"y": z["y_stride"]})]
+    width = 4 if op in ("linear_add", "linear_panels") else 1
+    return [_Split("n", by_column | {"y": width}, 4), _by_row(op, z, ("x", "r", "y"))]
+
+
+def _by_row(op: str, z: Mapping[str, int], operands: tuple[str, ...], more: Mapping[str, int] = {}) -> _Split:
+    """The cut between rows of these operands; panels hold two rows side by side, so none is cut between those."""
+    moves = {name: _row_bytes(op, z, name) for name in operands}
+    return _Split("m", {**moves, **more}, 2 if any(_as_panels(op, z, name) for name in operands) else 1)
+
+
+def _row_bytes(op: str, z: Mapping[str, int], operand: str) -> int:
+    stride = z.get(f"{operand}_stride", 0)
+    return stride // 2 if _as_panels(op, z, operand) else stride
+
+
+def _as_panels(op: str, z: Mapping[str, int], operand: str) -> bool:
+    """True when the operand is panels: read ones say so in the record, written ones are in the name of the op."""
+    return bool(z.get(f"{operand}_panels")) or (op.endswith("_panels") and operand == ("e" if "probs" in op else "y"))
 
 
 def _calls(body: tuple[Node, ...]) -> list[Call]:

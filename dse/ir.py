@@ -17,13 +17,16 @@ mean        x (s, n)          y (1, n)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -41,7 +44,7 @@ class Tensor:
     @property
     def size_bytes(self) -> int:
         """Bytes of the dense tensor in its dtype."""
-        return int(np.prod(self.shape)) * {"f32": 4, "s32": 4, "s8": 1, "u8": 1}[self.dtype]
+        return math.prod(self.shape) * {"f32": 4, "s32": 4, "s8": 1, "u8": 1}[self.dtype]
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,9 @@ class Model:
 
     def graph(self) -> nx.DiGraph[str]:
         """The op graph: nodes are op names, edges carry the tensor."""
-        graph: nx.DiGraph[str] = nx.DiGraph()
+        from networkx import DiGraph  # a tenth of a second, and no search asks for it
+
+        graph: nx.DiGraph[str] = DiGraph()
         for op in self.ops:
             graph.add_node(op.name, kind=op.kind)
             for name in op.inputs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import operator
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -22,21 +21,8 @@ ISA_CHAIN: dict[str, tuple[str, ...]] = {
     "armv7em-m7": ("any", "armv7em", "armv7em-m7"),
 }
 
-_BINARY: dict[type[ast.operator], Callable[[int, int], int]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-}
-_COMPARE: dict[type[ast.cmpop], Callable[[int, int], bool]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-}
+_BINARY = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.FloorDiv: "//", ast.Mod: "%"}
+_COMPARE = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 
 
 @dataclass(frozen=True)
@@ -54,28 +40,26 @@ class Expression:
 def parse_expression(text: str) -> Expression:
     """The expression of that text; ValueError when it holds anything but whitelisted integer arithmetic."""
     try:
-        return Expression(text, _compile(ast.parse(text, mode="eval").body))
+        source = _source(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"expression {text!r}: {error}; allowed: names, integers, + - * // %, comparisons") from error
+    return Expression(text, eval(f"lambda values: {source}", {"__builtins__": {}, "int": int, "min": min, "max": max}))
 
 
-def _compile(node: ast.expr) -> Callable[[Mapping[str, int]], int]:
+def _source(node: ast.expr) -> str:
+    """Python text of a whitelisted expression, its names looked up in `values`."""
     if isinstance(node, ast.Constant) and type(node.value) is int:
-        value = node.value
-        return lambda _: value
+        return str(node.value)
     if isinstance(node, ast.Name):
-        name = node.id
-        return lambda values: values[name]
+        return f"values[{node.id!r}]"
     if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
-        apply, left, right = _BINARY[type(node.op)], _compile(node.left), _compile(node.right)
-        return lambda values: apply(left(values), right(values))
+        return f"({_source(node.left)} {_BINARY[type(node.op)]} {_source(node.right)})"
     if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARE:
-        test, low, high = _COMPARE[type(node.ops[0])], _compile(node.left), _compile(node.comparators[0])
-        return lambda values: int(test(low(values), high(values)))
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("min", "max"):
-        pick, arguments = (min if node.func.id == "min" else max), [_compile(a) for a in node.args]
-        if len(arguments) >= 2 and not node.keywords:
-            return lambda values: pick(argument(values) for argument in arguments)
+        return f"int({_source(node.left)} {_COMPARE[type(node.ops[0])]} {_source(node.comparators[0])})"
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) >= 2 and not node.keywords:
+        name = node.func.id
+        if name in ("min", "max"):
+            return f"{name}({', '.join(_source(argument) for argument in node.args)})"
     raise ValueError(f"{ast.unparse(node)} is not allowed")
 
 
@@ -98,6 +82,9 @@ class Kernel:
     def serves(self, facts: Mapping[str, int]) -> bool:
         """True when the contract of the variant holds for these facts; KeyError when it asks for one that is missing."""
         return self.when.evaluate(facts) != 0
+
+
+Variants = Mapping[str, tuple[Kernel, ...]]  # kernel op -> variants, best first
 
 
 def kernels_root() -> Path:
@@ -159,6 +146,15 @@ def runs_on(kernel: Kernel, isa: str) -> bool:
 def kernels_for(op: str, isa: str, kernels: Mapping[str, Kernel]) -> tuple[Kernel, ...]:
     """The variants of an op that an instruction set runs."""
     return tuple(kernel for kernel in kernels.values() if kernel.op == op and runs_on(kernel, isa))
+
+
+def variants_by_op(kernels: Mapping[str, Kernel], isa: str) -> Variants:
+    """Kernel op -> the variants an instruction set runs, best (last in the manifest) first."""
+    found: dict[str, list[Kernel]] = {}
+    for kernel in kernels.values():
+        if runs_on(kernel, isa):
+            found.setdefault(kernel.op, []).insert(0, kernel)
+    return {op: tuple(variants) for op, variants in found.items()}
 
 
 def integers_used(kernels: Mapping[str, Kernel]) -> frozenset[str]:

@@ -10,7 +10,7 @@ from dse.blocks import Part, group_heads
 from dse.builder import Builder
 from dse.cluster import fetch_constants, share_work
 from dse.ir import Model, Op
-from dse.kernel import Kernel
+from dse.kernel import Kernel, Variants, variants_by_op
 from dse.knobs import place
 from dse.lower_attention import lower_attention
 from dse.program import Buffer, Program, affine
@@ -23,7 +23,8 @@ def lower(model: Model, schedule: Schedule, target: Target, kernels: Mapping[str
 
     ValueError when model and schedule are of different forms or a kernel variant does not exist.
     """
-    build = _lower_ops(model, model.ops, model.input, schedule, target, kernels)
+    variants = variants_by_op(kernels, target.isa)
+    build = _lower_ops(model, model.ops, model.input, schedule, target, variants)
     spans = live_spans(build.stages, build.tensor(model.input).base, build.tensor(model.output).base)
     roles = {buffer.name: buffer.role for buffer in build.buffers.values()}
     wanted = place.preferences(schedule.place, roles, [region.name for region in target.ram()])
@@ -31,21 +32,22 @@ def lower(model: Model, schedule: Schedule, target: Target, kernels: Mapping[str
     return _program(build, model.input, model.output, buffers, target.name, schedule.digest())
 
 
-def lower_part(model: Model, part: Part, schedule: Schedule, target: Target, kernels: Mapping[str, Kernel]) -> Program:
+def lower_part(model: Model, part: Part, schedule: Schedule, target: Target, variants: Variants) -> Program:
     """The stages that `lower` makes of one part, as a program from the part's input to its output.
 
+    variants: those the target runs, by kernel op (`dse.kernel.variants_by_op`).
     Nothing is placed: no buffer has a region or an offset. The program carries no digest.
     """
-    build = _lower_ops(model, part.ops, part.input, schedule, target, kernels)
+    build = _lower_ops(model, part.ops, part.input, schedule, target, variants)
     return _program(build, part.input, part.output, tuple(build.buffers.values()), target.name, "")
 
 
 def _lower_ops(
-    model: Model, ops: Sequence[Op], entry: str, schedule: Schedule, target: Target, kernels: Mapping[str, Kernel]
+    model: Model, ops: Sequence[Op], entry: str, schedule: Schedule, target: Target, variants: Variants
 ) -> Builder:
     if model.form != schedule.form:
         raise ValueError(f"schedule of form {schedule.form!r} for a model of form {model.form!r}")
-    build = Builder(model, schedule, target, kernels, entry)
+    build = Builder(model, schedule, variants, entry)
     attentions, pairs = group_heads(model)
     for op in ops:
         if op.name in build.done:

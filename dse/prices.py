@@ -11,7 +11,7 @@ from cost_models.parts import price_part
 from dse.blocks import Part, likeness, parts
 from dse.cost import Cost, PartCost
 from dse.ir import Array, Model
-from dse.kernel import Kernel, integers_used, runs_on
+from dse.kernel import Kernel, Variants, integers_used, runs_on, variants_by_op
 from dse.lower import lower_part
 from dse.schedule import Schedule
 from dse.target import Target
@@ -31,7 +31,11 @@ class HousePrices:
     wait_states: int
     whole: Callable[[Schedule], Cost]
     known: dict[tuple[int, str, Schedule], PartCost] = field(default_factory=dict)
+    _variants: Variants = field(init=False)
     _parts: dict[str, Sequence[tuple[Part, int]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_variants", variants_by_op(self.kernels, self.target.isa))
 
     def parts(self, form: str) -> Sequence[tuple[Part, int]]:
         """The distinct parts of a form, each with how often it occurs: parts that look alike are priced once."""
@@ -48,7 +52,7 @@ class HousePrices:
         """The price of a part under a schedule."""
         key = (self.wait_states, part.ops[0].name, schedule)
         if key not in self.known:
-            program = lower_part(self.models[schedule.form], part, schedule, self.target, self.kernels)
+            program = lower_part(self.models[schedule.form], part, schedule, self.target, self._variants)
             self.known[key] = price_part(program, self.kernels, self.calibration, self.wait_states)
         return self.known[key]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise
 
@@ -61,7 +62,12 @@ class Affine:
 
 def affine(value: Affine | int) -> Affine:
     """`value` as an expression."""
-    return value if isinstance(value, Affine) else Affine(value)
+    return value if isinstance(value, Affine) else _whole(value)
+
+
+@lru_cache(maxsize=65536)
+def _whole(value: int) -> Affine:
+    return Affine(int(value))
 
 
 def symbol(name: str) -> Affine:

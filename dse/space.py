@@ -100,8 +100,8 @@ class Space:
         return tuple(dict(zip(names, chosen, strict=True)) for chosen in values)
 
     def layouts(self, point: Point) -> str:
-        """The right-hand layouts of a point's kernels: others of the same layout change nothing else."""
-        return "/".join(self.context.layouts.get((family, str(point[family])), "-") for family in FAMILIES)
+        """The right-hand layouts of a point's product kernels: others of the same layout change nothing else."""
+        return "/".join(self.context.layouts.get((family, str(point[family])), "-") for family in FAMILIES[:3])
 
     def plain(self) -> dict[str, Choice]:
         """The plainest value of every knob."""

@@ -7,10 +7,13 @@ import random
 
 from hypothesis import strategies as st
 
+from cost_models.counts import call_macs, count_calls, fetched_bytes, moved_bytes
 from dse import ptq
+from dse.interpret import Counters
 from dse.ir import Array, Model
 from dse.kernel import load_kernels
 from dse.load.hyper import HyperParameters, build_model, sample_inputs
+from dse.program import Program
 from dse.rewrite import forms, rewrite
 from dse.schedule import Schedule
 from dse.space import Space, build_space
@@ -39,6 +42,19 @@ def random_schedule(space: Space, seed: int) -> Schedule:
 def space_of(models: dict[str, Model]) -> Space:
     """The schedule space of a network on the L476."""
     return build_space(models, TARGET, KERNELS)
+
+
+def count(program: Program) -> Counters:
+    """What the cost model counts in closed form, as the interpreter's counters."""
+    counters = Counters()
+    for stage in program.stages:
+        calls, counters.iterations[stage.name] = count_calls(stage)
+        counters.fetched_bytes[stage.name] = fetched_bytes(stage)
+        counters.moved_bytes.update(moved_bytes(program, calls))
+        for item in calls:
+            counters.calls[stage.name, item.call.kernel] += item.times
+            counters.macs[stage.name] += item.times * call_macs(item.call.op, item.sizes)
+    return counters
 
 
 def hypers() -> st.SearchStrategy[HyperParameters]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from scipy.special import erf
 
 from dse.ir import Array, Op
 from dse.ops.heads import Shapes
 
+
+def _gelu(x: Array) -> Array:
+    from scipy.special import erf  # a tenth of a second to import
+
+    return np.asarray(0.5 * x * (1.0 + erf(x / np.sqrt(2.0))))
+
+
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {
-    "gelu": lambda x: 0.5 * x * (1.0 + erf(x / np.sqrt(2.0))),
+    "gelu": _gelu,
     "gelu_tanh": lambda x: 0.5 * x * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3))),
     "relu": lambda x: np.maximum(x, 0.0),
     "tanh": np.tanh,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import networks
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 
 from cost_models.calibration import load_calibration
-from cost_models.counts import call_macs, count_calls, moved_bytes
 from cost_models.model import evaluate
 from dse import ops
 from dse.alloc import live_spans
@@ -32,18 +29,7 @@ def test_interpreter_equals_reference_and_counts_equal_counters(hyper, scope, se
     model, program, x = _draw(hyper, scope, seed)
     ran = interpret(program, x)
     assert np.array_equal(ran.output, ops.run(model, x)[model.output].reshape(-1))
-    calls, macs, iterations, moved = Counter(), Counter(), Counter(), Counter()
-    for stage in program.stages:
-        found, turns = count_calls(stage)
-        moved.update(moved_bytes(program, found))
-        iterations[stage.name] += turns
-        for item in found:
-            calls[stage.name, item.call.kernel] += item.times
-            macs[stage.name] += item.times * call_macs(item.call.op, item.sizes)
-    assert calls == ran.counters.calls
-    assert +macs == +ran.counters.macs
-    assert +iterations == +ran.counters.iterations
-    assert moved == ran.counters.moved_bytes
+    assert networks.count(program) == ran.counters
 
 
 @slow

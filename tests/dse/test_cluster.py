@@ -1,0 +1,123 @@
+"""The laws on several cores: shared work, fetched constants, and what must be caught when either is wrong."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import networks
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dse import cluster, ops
+from dse.interpret import interpret
+from dse.load.hyper import HyperParameters
+from dse.lower import lower
+from dse.memory import OverlapError
+from dse.program import Call, Loop, Parallel, Pointer, affine, loops, symbol
+from dse.schedule import Attention, Schedule
+from dse.space import build_space
+
+WIDE = HyperParameters(name="net", s=9, e=32, p=8, h=4, f=0, layers=1)
+HEAD_BY_HEAD = Attention(heads=1, rows=4, map_rows=4, output="accumulate")
+
+
+def _target(cores):
+    return replace(networks.TARGET, cores=cores)
+
+
+def _program(schedule, cores):
+    """(reference output, input, program) of the wide network under a schedule."""
+    models, samples = networks.quantised(WIDE, "mhsa")
+    model = models[schedule.form]
+    x = ops.quantise_input(model, samples[:1])[0]
+    return ops.run(model, x)[model.output].reshape(-1), x, lower(model, schedule, _target(cores), networks.KERNELS)
+
+
+def _random_program(hyper, scope, cores, seed):
+    """(model, its lowering under a random legal schedule)."""
+    models, _ = networks.quantised(hyper, scope)
+    schedule = networks.random_schedule(build_space(models, _target(cores), networks.KERNELS), seed)
+    model = models[schedule.form]
+    return model, lower(model, schedule, _target(cores), networks.KERNELS)
+
+
+def _law(test):
+    drawn = given(st.just(WIDE) | networks.hypers(), networks.scopes, st.sampled_from([2, 3, 8]), networks.seeds)
+    return settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))(drawn(test))
+
+
+@_law
+def test_interpreter_equals_reference_and_counts_equal_counters(hyper, scope, cores, seed):
+    model, program = _random_program(hyper, scope, cores, seed)
+    _, samples = networks.quantised(hyper, scope)
+    x = ops.quantise_input(model, samples[:1])[0]
+    ran = interpret(program, x)
+    assert np.array_equal(ran.output, ops.run(model, x)[model.output].reshape(-1))
+    assert networks.count(program) == ran.counters
+    assert sum(ran.counters.fetched_bytes.values()) >= program.weight_bytes()
+
+
+@_law
+def test_buffers_of_one_parallel_region_lie_apart(hyper, scope, cores, seed):
+    _, program = _random_program(hyper, scope, cores, seed)
+    places = {b.name: (b.region, b.offset_bytes, b.offset_bytes + b.size_bytes) for b in program.buffers}
+    for region in _regions([node for stage in program.stages for node in stage.body]):
+        names = {value.base for call in _calls(region) for _, value in call.arguments if isinstance(value, Pointer)}
+        ordered = sorted(places[name] for name in names if name in places)
+        for (where, _, end), (other, start, _) in itertools.pairwise(ordered):
+            assert where != other or end <= start
+
+
+def _regions(body):
+    for node in body:
+        if isinstance(node, Parallel):
+            yield node
+        elif isinstance(node, Loop):
+            yield from _regions(node.body)
+
+
+def _calls(node):
+    return [node] if isinstance(node, Call) else [call for child in node.body for call in _calls(child)]
+
+
+def test_heads_that_add_into_the_same_sums_are_not_split(monkeypatch):
+    schedule = Schedule("vo", Attention(heads=4, rows=4, map_rows=4, query="rows", output="rows"), split="heads")
+    want, x, program = _program(schedule, 4)
+    assert np.array_equal(interpret(program, x).output, want)
+    monkeypatch.setattr(cluster, "_heads_collide", lambda heads: False)
+    with pytest.raises(OverlapError, match="accumulators: core 1"):
+        interpret(_program(schedule, 4)[2], x)
+
+
+def test_a_stage_reads_its_constants_only_after_their_copy():
+    want, x, program = _program(Schedule("none", Attention(heads=4)), 2)
+    assert np.array_equal(interpret(program, x).output, want)
+    first, second, third, *others = program.stages
+    late = (first, replace(second, fetch=()), replace(third, fetch=second.fetch + third.fetch), *others)
+    with pytest.raises(OverlapError, match="near: reads bytes it does not own"):
+        interpret(replace(program, stages=late), x)
+
+
+def test_a_loop_step_reads_its_own_half_of_a_double_buffer():
+    want, x, program = _program(Schedule("none", HEAD_BY_HEAD), 2)
+    ran = interpret(program, x)
+    assert np.array_equal(ran.output, want)
+    (walked,) = [loop for stage in program.stages for loop in loops(stage.body) if loop.fetch]
+    other = {f"{walked.var}_slot": affine(1) + symbol(f"{walked.var}_slot") * -1}
+    wrong = [replace(s, body=tuple(_swap(node, other) for node in s.body)) for s in program.stages]
+    with pytest.raises(OverlapError, match="near: reads bytes it does not own"):
+        interpret(replace(program, stages=tuple(wrong)), x)
+
+
+def _swap(node, other):
+    """The node with the symbols of `other` replaced in the pointers of its calls."""
+    if not isinstance(node, Call):
+        return replace(node, body=tuple(_swap(child, other) for child in node.body))
+    values = (
+        replace(v, offset_bytes=v.offset_bytes.substitute(other)) if isinstance(v, Pointer) else v
+        for _, v in node.arguments
+    )
+    return replace(node, arguments=tuple(zip(dict(node.arguments), values, strict=True)))
