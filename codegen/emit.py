@@ -7,6 +7,7 @@ that shows its use, and a Makefile for zig and arm-none-eabi-gcc.
 from __future__ import annotations
 
 import itertools
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -152,12 +153,16 @@ def place_code(script: str, region: str) -> str:
     return script.replace(alias.format("FLASH"), alias.format(region.upper()))
 
 
+_INCLUDE = re.compile(r'^#include "(\.\./[^"]+)"', re.MULTILINE)  # of a kernel in another folder
+
+
 def _copied_files(sources: list[str], target: Target) -> dict[str, str]:
     """Kernel sources, the headers and includes beside them, and the port, by path under src/."""
     root = kernels_root()
     wanted = {root / source for source in sources}
     wanted |= set((root / "include").glob("*.h"))
-    for folder in {path.parent for path in wanted}:
+    included = {path.parent / name for path in wanted for name in _INCLUDE.findall(path.read_text(encoding="utf-8"))}
+    for folder in {path.resolve().parent for path in wanted | included}:
         wanted |= set(folder.glob("*.inc")) | set(folder.glob("*.h"))
     for folder in find_port(root, target.port).include_dirs:
         wanted |= {path for path in folder.glob("*.*") if path.suffix in (".c", ".h", ".ld", ".S")}

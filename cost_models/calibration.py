@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "calibration"
@@ -43,6 +43,7 @@ class Calibration:
     call_code_bytes: float
     loop_code_bytes: float
     kernels: dict[str, KernelFit]
+    priced: dict[tuple[object, ...], float] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
 def load_calibration(target: str) -> Calibration:

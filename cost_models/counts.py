@@ -40,15 +40,15 @@ def count_calls(stage: Stage) -> tuple[tuple[CallCount, ...], int]:
 def _walk(body: tuple[Node, ...], sizes: dict[str, int], times: int) -> Iterator[tuple[CallCount | Loop, int]]:
     for node in body:
         if isinstance(node, Call):
-            values = {k: _size(v, sizes) for k, v in node.arguments if isinstance(v, Affine)}
+            values = {k: v.evaluate(sizes) for k, v in node.arguments if isinstance(v, Affine)}
             yield CallCount(node, values, times), times
             continue
         if isinstance(node, Parallel):
-            shares = Counter(count for _, count in node.shares(_size(node.extent, sizes)) if count)
+            shares = Counter(count for _, count in node.shares(node.extent.evaluate(sizes)) if count)
             for count, cores in shares.items():
                 yield from _walk(node.body, sizes | {f"{node.var}_n": count}, times * cores)
             continue
-        extent = _size(node.extent, sizes)
+        extent = node.extent.evaluate(sizes)
         full, rest = divmod(extent, node.step)
         if full:
             yield node, times * full
@@ -56,10 +56,6 @@ def _walk(body: tuple[Node, ...], sizes: dict[str, int], times: int) -> Iterator
         if rest:
             yield node, times
             yield from _walk(node.body, sizes | {f"{node.var}_n": rest}, times)
-
-
-def _size(value: Affine, sizes: Sizes) -> int:
-    return value.evaluate(sizes)
 
 
 # ---- what one call does, from its integer arguments ---------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cost_models.calibration import Calibration
@@ -21,6 +22,7 @@ class Budget:
 
     ram_bytes: int | None = None
     flash_bytes: int | None = None
+    cycles: int | None = None
 
 
 def evaluate(
@@ -45,9 +47,7 @@ def evaluate(
         calls, iterations = count_calls(stage)
         traffic = moved_bytes(program, calls)
         moved.update(traffic)
-        cycles = calibration.stage_cycles + calibration.loop_cycles * iterations
-        cycles += sum(item.times * call_cycles(item, kernels, calibration) for item in calls)
-        cycles += wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
+        cycles = stage_cycles(calls, iterations, traffic["flash", "read"], kernels, calibration, wait_states)
         cycles += wait_states * calibration.code_cycles_per_byte * fetched[stage.name]
         cycles += sum(slow.get(region, 0.0) * count for (region, _), count in traffic.items())
         macs = sum(item.times * call_macs(item.call.op, item.sizes) for item in calls)
@@ -69,21 +69,42 @@ def evaluate(
         weight_bytes=program.weight_bytes(),
         code_bytes=code,
         stages=tuple(stages),
-        overruns=_overruns(sizes, target, budget, program.weight_bytes() + code),
+        overruns=_overruns(sizes, target, budget, program.weight_bytes() + code, total),
     )
 
 
 def code_bytes(program: Program, calibration: Calibration) -> int:
     """Flash of the emitted firmware besides its weights: start-up, kernels, calls, and the sample its main checks."""
     calls = tuple(program.calls())
-    functions: dict[str, int] = {}
-    for name in {call.kernel for call in calls}:
-        functions |= calibration.kernels[name].functions
     turns = sum(1 for stage in program.stages for _ in loops(stage.body))
     sample = program.input_bytes + program.output_bytes
-    glue = calibration.network_code_bytes + calibration.call_code_bytes * len(calls)
+    return flash_code_bytes({call.kernel for call in calls}, len(calls), turns, sample, calibration)
+
+
+def flash_code_bytes(
+    kernels: Iterable[str], calls: int, turns: int, sample_bytes: int, calibration: Calibration
+) -> int:
+    """The same from the kernels called, how many calls and loops there are, and the bytes of the sample."""
+    functions: dict[str, int] = {}
+    for name in kernels:
+        functions |= calibration.kernels[name].functions
+    glue = calibration.network_code_bytes + calibration.call_code_bytes * calls
     glue += calibration.loop_code_bytes * turns
-    return round(glue) + sum(functions.values()) + sample
+    return round(glue) + sum(functions.values()) + sample_bytes
+
+
+def stage_cycles(
+    calls: Iterable[CallCount],
+    iterations: int,
+    flash_bytes: int,
+    kernels: Mapping[str, Kernel],
+    calibration: Calibration,
+    wait_states: int,
+) -> float:
+    """Cycles of a stage: its own, those of its loop iterations and calls, and the stalls of bytes read from flash."""
+    cycles = calibration.stage_cycles + calibration.loop_cycles * iterations
+    cycles += sum(item.times * call_cycles(item, kernels, calibration) for item in calls)
+    return cycles + wait_states * calibration.flash_cycles_per_byte * flash_bytes
 
 
 def _fetched_bytes(program: Program, calibration: Calibration) -> dict[str, int]:
@@ -106,12 +127,23 @@ def _slow_ram(target: Target, wait_states: int) -> dict[str, float]:
 
 
 def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:
-    """Cycles of one call: the calibrated coefficients times the manifest's features at these integer arguments."""
-    fit = calibration.kernels[item.call.kernel].cycles
-    return sum(fit[name] * term.evaluate(item.sizes) for name, term in kernels[item.call.kernel].terms)
+    """Cycles of one call: the calibrated coefficients times the manifest's features at these integer arguments.
+
+    The same call comes up in thousands of schedules, so its cycles are kept with the calibration.
+    """
+    name = item.call.kernel
+    key = (name, *item.sizes.values())
+    known = calibration.priced.get(key)
+    if known is None:
+        fit = calibration.kernels[name].cycles
+        known = sum(fit[term] * feature.evaluate(item.sizes) for term, feature in kernels[name].terms)
+        calibration.priced[key] = known
+    return known
 
 
-def _overruns(sizes: Mapping[str, int], target: Target, budget: Budget, flash_bytes: int) -> tuple[Overrun, ...]:
+def _overruns(
+    sizes: Mapping[str, int], target: Target, budget: Budget, flash_bytes: int, cycles: float
+) -> tuple[Overrun, ...]:
     code = target.code()
     found = [
         Overrun(region.name, sizes[region.name], region.size_bytes)
@@ -120,6 +152,8 @@ def _overruns(sizes: Mapping[str, int], target: Target, budget: Budget, flash_by
     ]
     limits = [("ram", sum(sizes.values()), budget.ram_bytes), ("flash", flash_bytes, budget.flash_bytes)]
     found += [Overrun(name, demand, limit) for name, demand, limit in limits if limit is not None and demand > limit]
+    if budget.cycles is not None and cycles > budget.cycles:
+        found.append(Overrun("latency", math.ceil(cycles), budget.cycles, "cycles"))
     if flash_bytes > target.flash_bytes():
         found.append(Overrun("flash", flash_bytes, target.flash_bytes()))
     return tuple(found)

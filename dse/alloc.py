@@ -34,13 +34,13 @@ class Span:
 def live_spans(stages: Sequence[Stage], input_name: str, output_name: str) -> dict[str, Span]:
     """The live range of every buffer the stages touch; the input lives from the first leaf, the output to the last."""
     body: tuple[Node, ...] = tuple(node for stage in stages for node in stage.body)
-    spans = _spans(body, 0)
+    inside, touched, end = _touches(body, 0)
+    spans = _hulls(inside, touched)
     for name, first in _fetched_ahead(stages).items():
         spans[name] = Span(first, spans[name].last)
-    end = sum(_leaf_count(node) for node in body) - 1
-    for name, reach in ((input_name, Span(0, 0)), (output_name, Span(end, end))):
-        touched = [reach, *_children_that_touch(name, body)]
-        spans[name] = Span(min(span.first for span in touched), max(span.last for span in touched))
+    for name, reach in ((input_name, Span(0, 0)), (output_name, Span(end - 1, end - 1))):
+        reached = [reach, *touched.get(name, ())]
+        spans[name] = Span(min(span.first for span in reached), max(span.last for span in reached))
     return spans
 
 
@@ -54,26 +54,25 @@ def _fetched_ahead(stages: Sequence[Stage]) -> dict[str, int]:
     return found
 
 
-def _children_that_touch(name: str, body: tuple[Node, ...]) -> list[Span]:
-    found, position = [], 0
-    for node in body:
-        span = Span(position, position + _leaf_count(node) - 1)
-        if name in _spans((node,), position):
-            found.append(span)
-        position = span.last + 1
-    return found
+def _leaf_count(node: Node) -> int:
+    return 1 if isinstance(node, Call) else sum(_leaf_count(child) for child in node.body)
 
 
-def _spans(body: tuple[Node, ...], start: int) -> dict[str, Span]:
-    touched: dict[str, list[Span]] = {}
+def _touches(body: tuple[Node, ...], start: int) -> tuple[dict[str, Span], dict[str, list[Span]], int]:
+    """Of every buffer of a body: its span inside the last child that touches it, and the spans of all children that
+    do; then the position after the body's last leaf."""
     inside: dict[str, Span] = {}
+    touched: dict[str, list[Span]] = {}
     position = start
     for node in body:
-        span = Span(position, position + _leaf_count(node) - 1)
         if isinstance(node, Call):
+            span = Span(position, position)
             inner = dict.fromkeys(_names(node), span)
+            position += 1
         else:
-            inner = _spans(node.body, position)
+            deep_inside, deep_touched, after = _touches(node.body, position)
+            inner = _hulls(deep_inside, deep_touched)
+            span, position = Span(position, after - 1), after
             if isinstance(node, Parallel):
                 inner = dict.fromkeys(inner, span)
             else:
@@ -81,15 +80,14 @@ def _spans(body: tuple[Node, ...], start: int) -> dict[str, Span]:
         inside.update(inner)
         for name in inner:
             touched.setdefault(name, []).append(span)
-        position = span.last + 1
+    return inside, touched, position
+
+
+def _hulls(inside: dict[str, Span], touched: dict[str, list[Span]]) -> dict[str, Span]:
     return {
         name: inside[name] if len(spans) == 1 else Span(spans[0].first, spans[-1].last)
         for name, spans in touched.items()
     }
-
-
-def _leaf_count(node: Node) -> int:
-    return 1 if isinstance(node, Call) else sum(_leaf_count(child) for child in node.body)
 
 
 def _names(call: Call) -> set[str]:
@@ -110,10 +108,25 @@ def place_buffers(
         sorted(buffers, key=lambda b: (spans[b.name].first - spans[b.name].last, -sizes[b.name], b.name)),
         sorted(buffers, key=lambda b: (spans[b.name].first, -sizes[b.name], b.name)),
     )
-    trials = [_place_in_order(order, spans, regions, preferred) for order in orders]
-    best = min(trials, key=lambda placed: _badness(placed, regions))
+    floor = (0, fullest_bytes(buffers, spans))
+    best, badness = None, (0, 0)
+    for order in orders:
+        placed = _place_in_order(order, spans, regions, preferred)
+        found = _badness(placed, regions)
+        if best is None or found < badness:
+            best, badness = placed, found
+        if badness == floor:
+            break
+    assert best is not None
     by_name = {b.name: b for b in best}
     return tuple(by_name[b.name] for b in buffers)
+
+
+def fullest_bytes(buffers: Sequence[Buffer], spans: dict[str, Span]) -> int:
+    """Most bytes alive at any leaf: no placement needs less, in however many regions."""
+    starts = {span.first for span in spans.values()}
+    alive = [(spans[b.name], b.size_bytes) for b in buffers]
+    return max((sum(size for span, size in alive if span.first <= leaf <= span.last) for leaf in starts), default=0)
 
 
 def _badness(placed: Sequence[Buffer], regions: Sequence[Region]) -> tuple[int, int]:

@@ -1,8 +1,14 @@
-"""The two repeated patterns of an encoder, found in a model: attention blocks and feed-forward pairs."""
+"""The two repeated patterns of an encoder, found in a model: attention blocks and feed-forward pairs; and its parts.
+
+A part is a run of ops with one tensor alive before it and one after it: nothing else crosses, so parts are lowered and
+priced one by one, and parts that look alike are priced once.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from dse.ir import Model, Op
 
@@ -84,3 +90,86 @@ def feed_forward_blocks(model: Model) -> tuple[FeedForwardBlock, ...]:
         if len(readers) == 1 and readers[0].kind == "linear" and act.outputs[0] != model.output:
             found.append(FeedForwardBlock(up, act, readers[0]))
     return tuple(found)
+
+
+Groups = tuple[Mapping[str, AttentionBlock], Mapping[str, FeedForwardBlock]]
+_GROUPS: WeakKeyDictionary[Model, Groups] = WeakKeyDictionary()
+
+
+def group_heads(model: Model) -> Groups:
+    """The attention blocks and the feed-forward pairs of a model by the name of their first op; found once a model."""
+    if model not in _GROUPS:
+        attentions = {block.ops()[0].name: block for block in attention_blocks(model)}
+        _GROUPS[model] = attentions, {block.up.name: block for block in feed_forward_blocks(model)}
+    return _GROUPS[model]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive ops; `input` and `output` are the only tensors that cross its borders."""
+
+    ops: tuple[Op, ...]
+    input: str
+    output: str
+    attention: bool
+    feed_forward: bool
+
+
+def parts(model: Model) -> tuple[Part, ...]:
+    """The model cut wherever one single tensor is alive, except inside an attention block or a feed-forward pair."""
+    last = {name: index for index, op in enumerate(model.ops) for name in op.inputs} | {model.output: len(model.ops)}
+    ends = _group_ends(model)
+    found: list[Part] = []
+    first, entry, alive, closed = 0, model.input, {model.input}, -1
+    for index, op in enumerate(model.ops):
+        closed = max(closed, ends.get(op.name, -1))
+        alive = {name for name in (*alive, *op.outputs) if last.get(name, -1) > index}
+        if len(alive) == 1 and index >= closed:
+            (leave,) = alive
+            found.append(_part(model, model.ops[first : index + 1], entry, leave))
+            first, entry = index + 1, leave
+    return tuple(found)
+
+
+def _group_ends(model: Model) -> dict[str, int]:
+    """First op of a group -> the position of its last op."""
+    position = {op.name: index for index, op in enumerate(model.ops)}
+    return {
+        name: max(position[op.name] for op in block.ops())
+        for group in group_heads(model)
+        for name, block in group.items()
+    }
+
+
+def _part(model: Model, ops: tuple[Op, ...], entry: str, leave: str) -> Part:
+    names = {op.name for op in ops}
+    attentions, pairs = group_heads(model)
+    return Part(ops, entry, leave, bool(names & attentions.keys()), bool(names & pairs.keys()))
+
+
+def likeness(model: Model, part: Part, matters: frozenset[str]) -> tuple[object, ...]:
+    """What the price of a part depends on: kinds, shapes, wiring and attributes; equal parts cost the same.
+
+    Of the numbers of a requantisation only those named in `matters` (the integers the kernels' expressions use) count;
+    where kernels look at the weights themselves (FACTS), no two parts are alike.
+    """
+    ids: dict[str, int] = {}
+    for name in (part.input, *(name for op in part.ops for name in op.outputs)):
+        ids.setdefault(name, len(ids))
+    ignored = REQUANTISATION - matters
+    each = tuple(
+        (
+            op.kind,
+            tuple(ids[name] for name in op.inputs),
+            tuple((ids[name], model.tensors[name].shape) for name in op.outputs),
+            tuple((role, model.constants[name].shape) for role, name in op.constants),
+            tuple(item for item in op.attributes if item[0] not in ignored),
+            op.name if matters & FACTS else "",
+        )
+        for op in part.ops
+    )
+    return (each, model.tensors[part.input].shape, ids[part.output], part.input == model.input)
+
+
+FACTS = frozenset({"bound", "mult", "half", "steps", "high"})
+REQUANTISATION = frozenset({"round", "preshift", "shift", "mult", "mult_a", "mult_b", "epsilon", "guard"})

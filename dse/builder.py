@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -17,6 +18,11 @@ from dse.schedule import Schedule
 from dse.target import Target
 
 Argument = Pointer | Affine | int | None
+_PACKED: WeakKeyDictionary[Model, dict[tuple[str | int, ...], tuple[Constant, Constant, int, bool]]] = (
+    WeakKeyDictionary()
+)
+"""Weights in kernel layout by model: packed for the first schedule that reads them, shared by all others."""
+_BOUNDS: WeakKeyDictionary[Model, dict[str, int]] = WeakKeyDictionary()
 _SCRATCHED = ("tlf_linear_args", "tlf_linear_residual_args", "tlf_probs_args", "tlf_attend_args")
 
 
@@ -64,7 +70,10 @@ class Weights:
 class Builder:
     """Collects what `lower` decides. Tensors are `rows` buffers unless the attention asks for another layout."""
 
-    def __init__(self, model: Model, schedule: Schedule, target: Target, kernels: Mapping[str, Kernel]) -> None:
+    def __init__(
+        self, model: Model, schedule: Schedule, target: Target, kernels: Mapping[str, Kernel], entry: str
+    ) -> None:
+        """`entry` is the tensor that exists from the start: the model's input, or that of the part to lower."""
         self.model, self.schedule = model, schedule
         self.kernels = {name: kernel for name, kernel in kernels.items() if runs_on(kernel, target.isa)}
         self.buffers: dict[str, Buffer] = {}
@@ -74,7 +83,7 @@ class Builder:
         self._body: list[Node] = []
         self._largest: dict[str, int] = {}
         self._home: dict[str, Pointer] = {}
-        self.new_tensor(model.input)
+        self.new_tensor(entry)
 
     # ---- buffers and constants -----------------------------------------------------------------------------------
 
@@ -121,10 +130,8 @@ class Builder:
 
     def constant(self, name: str, values: Array) -> Pointer:
         """A pointer to constant data in flash, little endian, stored once per name."""
-        dtypes = {"int8": "s8", "uint8": "u8", "int32": "s32"}
         if name not in self.constants:
-            data = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes()
-            self.constants[name] = Constant(name, dtypes[values.dtype.name], data)
+            self.constants[name] = _stored(name, values)
         return Pointer(name)
 
     def records(self, name: str, op: Op, roles: tuple[str, str], width: int) -> Pointer:
@@ -208,8 +215,11 @@ class Builder:
 
     def bound(self, op: Op) -> int:
         """Largest magnitude of the op's accumulators over all int8 inputs."""
-        weights, bias = (self.model.constants[op.constant(role)] for role in ("w", "bias"))
-        return int(quant.accumulator_bound(weights, bias).max())
+        known = _BOUNDS.setdefault(self.model, {})
+        if op.name not in known:
+            weights, bias = (self.model.constants[op.constant(role)] for role in ("w", "bias"))
+            known[op.name] = int(quant.accumulator_bound(weights, bias).max())
+        return known[op.name]
 
     def weights(
         self, op: Op, kernel: Kernel, heads: int = 1, tile: int = 1, head_width: int = 0, depth_width: int = 0
@@ -221,11 +231,9 @@ class Builder:
         depth_width: each head's share of the depth padded to that width.
         """
         right = RIGHT[kernel.layout]
-        matrix, bias, mult = (self.model.constants[op.constant(role)] for role in ("w", "bias", "mult"))
-        if depth_width:
-            matrix = pad_heads(matrix.T, heads, depth_width).T
-            heads = 1
-        width = head_width or len(matrix) // heads
+        columns = self.model.tensors[op.outputs[0]].shape[1]
+        shares, heads = heads, 1 if depth_width else heads
+        width = head_width or columns // heads
         padded = width
         if tile < heads and tile * width % right.group:
             if tile > 1:
@@ -234,19 +242,26 @@ class Builder:
                     f"(layout {right.name}); take one head, or a multiple of {right.group // 2} heads"
                 )
             padded = -(-width // right.group) * right.group
+        known, key = _PACKED.setdefault(self.model, {}), (op.name, right.name, heads, padded, shares, depth_width)
+        if key not in known:
+            known[key] = self._pack(op, right, heads, padded, shares, depth_width)
+        data, channel, depth, high = known[key]
+        for constant in (data, channel):
+            self.constants.setdefault(constant.name, constant)
+        return Weights(Pointer(data.name), Pointer(channel.name), right, width, padded, depth, high, kernel)
+
+    def _pack(
+        self, op: Op, right: Right, heads: int, padded: int, shares: int, depth_width: int
+    ) -> tuple[Constant, Constant, int, bool]:
+        """(weights, channel records, depth, high) of a linear op in a layout."""
+        matrix, bias, mult = (self.model.constants[op.constant(role)] for role in ("w", "bias", "mult"))
+        if depth_width:
+            matrix = pad_heads(matrix.T, shares, depth_width).T
         matrix, bias, mult = (pad_heads(values, heads, padded) for values in (matrix, bias, mult))
         high = right.name == "quads" and is_high(mult, *_requantisation(op).values())
         channel = right.pack_channel(bias, mult, high, op.integer("shift"))
-        return Weights(
-            data=self.constant(f"{op.name}.w", right.pack(matrix)),
-            channel=self.constant(f"{op.name}.channel", channel),
-            layout=right,
-            width=width,
-            padded=padded,
-            depth=matrix.shape[1],
-            high=high,
-            kernel=kernel,
-        )
+        stored = _stored(f"{op.name}.w", right.pack(matrix)), _stored(f"{op.name}.channel", channel)
+        return *stored, matrix.shape[1], high
 
     def linear(
         self,
@@ -349,6 +364,12 @@ class Builder:
 
 def _requantisation(op: Op) -> dict[str, int]:
     return {name: op.integer(name) for name in ("round", "preshift", "shift")}
+
+
+def _stored(name: str, values: Array) -> Constant:
+    dtypes = {"int8": "s8", "uint8": "u8", "int32": "s32"}
+    data = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes()
+    return Constant(name, dtypes[values.dtype.name], data)
 
 
 def pad_heads(values: Array, heads: int, width: int) -> Array:

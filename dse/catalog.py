@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from rich.table import Table
 
 from cost_models.calibration import load_calibration
 from dse import bench as kernel_bench
+from dse import benchmarks, studies
 from dse import calibrate as calibration_runs
-from dse import studies
 from dse.commands import Answer, Options
 from dse.kernel import kernels_for, load_kernels
 from dse.load import describe_models
@@ -75,8 +76,20 @@ def calibrate(options: Options) -> Answer:
     return Answer({"written": str(path)}, (table, f"wrote {path}"))
 
 
+def _bench_search(options: Options) -> Answer:
+    """Measure how fast the search is on this machine."""
+    rows = benchmarks.search_speed(options.progress)
+    shown = [(row.what, f"{row.value:,.4g} {row.unit}", row.bar) for row in rows]
+    return Answer(
+        {"machine": benchmarks.machine(), "rows": [asdict(row) for row in rows]},
+        (_table(f"Search on {benchmarks.machine()}", ("what", "measured", "bar"), shown),),
+    )
+
+
 def bench(options: Options) -> Answer:
-    """Measure every kernel variant of a target on the networks' calls and write the CSV and Markdown tables."""
+    """Measure every kernel variant of a target on the networks' calls (kernels), or how fast the search is (search)."""
+    if options.what == "search":
+        return _bench_search(options)
     written, rows = kernel_bench.bench(load_target(options.target), options.out, options.progress)
     columns = ("shape", "kernel", "cycles", "instructions", "mac_per_cycle", "cycles_per_element", "code_bytes")
     table = _table("Kernels", columns, [tuple(str(row[column]) for column in columns) for row in rows])

@@ -37,6 +37,20 @@ class Bytes(click.ParamType[int]):
         return int(digits) * SIZES[unit]
 
 
+class RamBudget(click.ParamType[Any]):
+    """`64K` -> bytes of all regions together; `sram1=16K,sram2=8K` -> bytes by region."""
+
+    name = "bytes|region=bytes,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The total, or a dict of region and bytes; a usage error (exit 2) otherwise."""
+        text = str(value)
+        if "=" not in text:
+            return Bytes().convert(text, param, ctx)
+        pairs = [part.partition("=") for part in text.split(",")]
+        return {name.strip(): Bytes().convert(size, param, ctx) for name, _, size in pairs}
+
+
 class ByteList(click.ParamType[tuple[int, ...]]):
     """`16K,32K,64K` -> a tuple of bytes."""
 
@@ -74,17 +88,29 @@ MODEL = _options(
     click.option("--layers", type=int, help="Weightless use: encoder blocks (default 1)."),
 )
 BUDGET = _options(
-    click.option("--ram", type=Bytes(), help="Most bytes the arenas may take, all RAM regions together."),
+    click.option(
+        "--ram",
+        type=RamBudget(),
+        help="Most bytes the arenas may take, all RAM regions together; or by region: sram1=16K.",
+    ),
+    click.option(
+        "--max-latency", type=click.FloatRange(min=0, min_open=True), help="Most milliseconds a run may take."
+    ),
     click.option("--flash", type=Bytes(), help="Most bytes of weights and code."),
 )
 SEARCH = _options(
     click.option(
         "--objective", default="latency", show_default=True, help="latency, memory, energy, flash; several: a,b."
     ),
-    click.option("--trials", default=300, show_default=True, type=click.IntRange(1, 1_000_000)),
+    click.option("--trials", default=1000, show_default=True, type=click.IntRange(1, 1_000_000)),
     click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1)),
     click.option("--wait-states", default=None, type=int, help="Flash wait states priced and executed (default 0)."),
     click.option("--exhaustive", is_flag=True, help="Price the whole space instead of searching."),
+)
+STORAGE = _options(
+    click.option("--storage", help="Keep the study: sqlite:///FILE, journal:FILE or postgresql://USER@HOST/DATABASE."),
+    click.option("--resume", is_flag=True, help="Continue the study (default storage sqlite:///runs/studies.db)."),
+    click.option("--worker", is_flag=True, help="Join a study that others work on too; ends when it is complete."),
 )
 OUTPUT = _options(
     click.option("--schedule", type=click.Path(path_type=Path), help="A schedule .toml instead of a search."),
@@ -143,7 +169,20 @@ class _Bars:
 
 
 _command("deploy", MODEL, BUDGET, SEARCH, OUTPUT)(commands.deploy)
-_command("search", MODEL, BUDGET, SEARCH)(commands.find)
+_command(
+    "search",
+    MODEL,
+    BUDGET,
+    SEARCH,
+    STORAGE,
+    click.option(
+        "--explain",
+        nargs=2,
+        type=click.Path(path_type=Path),
+        help="Two schedule files or run folders: where their cycles and bytes differ, instead of a search.",
+    ),
+    click.option("--out", type=click.Path(path_type=Path), help="HTML file of --explain (default explain.html)."),
+)(commands.find)
 _command("export", MODEL, BUDGET, SEARCH, OUTPUT)(commands.export)
 _command(
     "run",
@@ -169,7 +208,7 @@ _command(
 )(catalog.calibrate)
 _command(
     "bench",
-    click.argument("what", type=click.Choice(["kernels"])),
+    click.argument("what", type=click.Choice(["kernels", "search"])),
     click.option("--target", default="stm32l476", show_default=True),
     click.option("--out", type=click.Path(path_type=Path), help="Folder of the results (default studies/results)."),
 )(catalog.bench)

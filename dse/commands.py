@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cost_models.model import Budget, peak_buffers
+from cost_models.parts import price_ops
 from dse import execute, figures, pipeline, report
+from dse.exact import Certificate
+from dse.explain import memory_pieces, waterfall
 from dse.folders import RUN_ENTRIES, check_run_folder, staged, write_files
 from dse.page import html_page
 from dse.pareto import OBJECTIVES, Point
@@ -18,6 +22,8 @@ from dse.schedule import read_schedule
 from dse.search import Found
 from dse.target import load_target
 from dse.whatif import answer_budgets
+
+DEFAULT_STORAGE = "sqlite:///runs/studies.db"
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,9 @@ class Options:
     h: int | None = None
     f: int | None = None
     layers: int | None = None
-    ram: int | None = None
+    ram: int | Mapping[str, int] | None = None
     flash: int | None = None
+    max_latency: float | None = None
     budgets: tuple[int, ...] = ()
     objective: str = "latency"
     trials: int = 300
@@ -59,6 +66,10 @@ class Options:
     wait_states: int | None = None
     exhaustive: bool = False
     what: str = ""
+    explain: tuple[Path, ...] = ()
+    storage: str | None = None
+    resume: bool = False
+    worker: bool = False
     schedule: Path | None = None
     out: Path | None = None
     toolchain: str = "auto"
@@ -77,7 +88,7 @@ class Options:
 
     def budget(self) -> Budget:
         """The budgets asked for."""
-        return Budget(self.ram, self.flash)
+        return Budget(self.ram if isinstance(self.ram, int) else None, self.flash)
 
 
 def _prepare(options: Options) -> Prepared:
@@ -92,6 +103,7 @@ def _prepare(options: Options) -> Prepared:
         labels=options.labels,
         hyper={key: value for key, value in sizes.items() if value is not None},
         max_sqnr_loss_db=options.max_sqnr_loss,
+        regions=options.ram if isinstance(options.ram, Mapping) else None,
     )
     options.progress("load and quantise", 1, 1)
     return prepared
@@ -109,6 +121,10 @@ def _search(options: Options, prepared: Prepared, budget: Budget) -> Found:
     def bar(done: int, total: int, best: float) -> None:
         options.progress("search", done, total, f"best {best:,.4g}")
 
+    if options.storage or options.resume or options.worker:
+        url = options.storage or DEFAULT_STORAGE
+        join, states = options.resume or options.worker, _wait_states(options, prepared)
+        return pipeline.find_shared(prepared, url, options.objectives(), budget, options.seed, states, join, bar)
     return pipeline.find(
         prepared,
         options.objectives(),
@@ -121,14 +137,22 @@ def _search(options: Options, prepared: Prepared, budget: Budget) -> Found:
     )
 
 
-def _choose(options: Options, prepared: Prepared) -> tuple[Point, tuple[Point, ...]]:
-    """The schedule to emit (given by hand, or the best found) and the front around it; a Point that may not fit."""
+def _budget(options: Options, prepared: Prepared) -> Budget:
+    """The budgets asked for, the latency in cycles of this target."""
+    if options.max_latency is None:
+        return options.budget()
+    return replace(options.budget(), cycles=math.floor(options.max_latency * 1e-3 * prepared.target.clock_hz))
+
+
+def _choose(options: Options, prepared: Prepared) -> tuple[Point, tuple[Point, ...], Certificate | None]:
+    """The schedule to emit (given by hand, or the best found), the front around it and how good it is; the Point may not
+    fit."""
     if options.schedule is not None:
         schedule = read_schedule(options.schedule)
-        point = pipeline.point_of(prepared, schedule, options.budget(), _wait_states(options, prepared))
-        return point, (point,)
-    found = _search(options, prepared, options.budget())
-    return found.best or found.nearest, found.front
+        point = pipeline.point_of(prepared, schedule, _budget(options, prepared), _wait_states(options, prepared))
+        return point, (point,), None
+    found = _search(options, prepared, _budget(options, prepared))
+    return found.best or found.nearest, found.front, found.certificate
 
 
 def _overrun(options: Options, prepared: Prepared, point: Point) -> Answer:
@@ -137,26 +161,49 @@ def _overrun(options: Options, prepared: Prepared, point: Point) -> Answer:
         prepared.loaded.model.name, point.cost.overruns, point, stage, alive, options.form is not None
     )
     overruns = [
-        {"region": o.region, "demand_bytes": o.demand_bytes, "capacity_bytes": o.capacity_bytes}
+        {"region": o.region, "demand_bytes": o.demand_bytes, "capacity_bytes": o.capacity_bytes, "unit": o.unit}
         for o in point.cost.overruns
     ]
     data = {"fits": False, "overruns": overruns, "alive": dict(alive), "schedule": point.schedule.describe()}
     return Answer(data, tuple(lines), exit_code=2)
 
 
-def find(options: Options) -> Answer:
-    """Search the schedule space and show the Pareto front."""
+def explain(options: Options) -> Answer:
+    """Where two schedules (files or run folders) differ: cycles, bytes moved and arena, step by step."""
     prepared = _prepare(options)
-    found = _search(options, prepared, options.budget())
+    states = _wait_states(options, prepared)
+    pieces: list[tuple[dict[str, float], ...]] = []
+    for path in options.explain:
+        schedule = read_schedule(path / "schedule.toml" if path.is_dir() else path)
+        point = pipeline.point_of(prepared, schedule, Budget(), states)
+        program = prepared.program(schedule)
+        cycles, moved = price_ops(program, prepared.kernels, prepared.calibration, states)
+        pieces.append((cycles, moved, memory_pieces(peak_buffers(program)[1], point.cost.arena_bytes)))
+    titles = ("cycles by op", "bytes moved by op", "arena bytes by buffer alive at the fullest moment")
+    falls = [waterfall(title, a, b) for title, a, b in zip(titles, *pieces, strict=True)]
+    page = options.out or Path("explain.html")
+    write_files(page.parent, {page.name: report.waterfall_page("What changes from the first to the second", falls)})
+    data = {fall.title: asdict(fall) for fall in falls}
+    return Answer(data | {"page": str(page)}, (*map(report.waterfall_table, falls), f"charts in {page}"))
+
+
+def find(options: Options) -> Answer:
+    """Search the schedule space and show the Pareto front; or explain the difference of two schedules."""
+    if options.explain:
+        return explain(options)
+    prepared = _prepare(options)
+    found = _search(options, prepared, _budget(options, prepared))
     if found.best is None:
         return _overrun(options, prepared, found.nearest)
     rows = [_point_data(point) for point in found.front]
     title = f"{prepared.loaded.model.name} on {prepared.target.name}: front over {', '.join(options.objectives())}"
     note = (
-        f"{found.priced} schedules priced of a space of {prepared.space.size} points; baseline (portable kernels, "
-        f"layer by layer) {report.count(found.baseline.cost.cycles)} cycles, {found.baseline.cost.arena_bytes} B"
+        f"baseline (portable kernels, layer by layer) {report.count(found.baseline.cost.cycles)} cycles, "
+        f"{found.baseline.cost.arena_bytes} B"
     )
-    return Answer({"front": rows, "priced": found.priced}, (report.front_table(found.front, title), note))
+    proof = figures.certificate(found.certificate) if found.certificate else None
+    shown = (report.front_table(found.front, title), *([report.certificate_line(proof)] if proof else []), note)
+    return Answer({"front": rows, "priced": found.priced, "certificate": proof}, shown)
 
 
 def _point_data(point: Point) -> dict[str, Any]:
@@ -180,11 +227,11 @@ def export(options: Options) -> Answer:
     prepared = _prepare(options)
     folder = _run_folder(options, prepared)
     check_run_folder(folder)
-    point, _ = _choose(options, prepared)
+    point, _, certificate = _choose(options, prepared)
     if not point.cost.fits:
         return _overrun(options, prepared, point)
     with staged(folder, RUN_ENTRIES) as work:
-        files = execute.write_run_folder(prepared, point, work)
+        files = execute.write_run_folder(prepared, point, work, certificate)
     return Answer({"folder": str(folder), "files": sorted(files)}, (f"{len(files)} files written to {folder}",))
 
 
@@ -193,11 +240,11 @@ def deploy(options: Options) -> Answer:
     prepared = _prepare(options)
     folder = _run_folder(options, prepared)
     check_run_folder(folder)
-    point, front = _choose(options, prepared)
+    point, front, certificate = _choose(options, prepared)
     if not point.cost.fits:
         return _overrun(options, prepared, point)
     with staged(folder, RUN_ENTRIES) as work:
-        predicted, outcome = _prove(options, prepared, point, front, work)
+        predicted, outcome = _prove(options, prepared, point, front, certificate, work)
     forms = [{"form": f.form, "sqnr_db": f.sqnr_db, "admitted": f.admitted} for f in prepared.forms]
     shown = (
         report.stage_table(predicted, outcome),
@@ -210,10 +257,15 @@ def deploy(options: Options) -> Answer:
 
 
 def _prove(
-    options: Options, prepared: Prepared, point: Point, front: Sequence[Point], folder: Path
+    options: Options,
+    prepared: Prepared,
+    point: Point,
+    front: Sequence[Point],
+    certificate: Certificate | None,
+    folder: Path,
 ) -> tuple[figures.Figures, figures.Figures]:
     """Fill a run folder: C, firmware, prediction, run and report. Returns the figures predicted and executed."""
-    files = execute.write_run_folder(prepared, point, folder)
+    files = execute.write_run_folder(prepared, point, folder, certificate)
     options.progress("build", 0, 1)
     toolchain = execute.build_firmware(folder, prepared.target, options.toolchain)
     options.progress("build", 1, 1)

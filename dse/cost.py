@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Overrun:
-    """A memory the program does not fit: infeasible is data."""
+    """A memory the program does not fit, or the latency limit (region "latency", unit "cycles"): infeasible is data."""
 
     region: str
     demand_bytes: int
     capacity_bytes: int
+    unit: str = "B"
 
     @property
     def excess_bytes(self) -> int:
@@ -61,3 +63,20 @@ class Cost:
     def fits(self) -> bool:
         """True when no memory is overrun."""
         return not self.overruns
+
+
+@dataclass(frozen=True)
+class PartCost:
+    """The price of one part of a network, by kernel family where a variant of it decides.
+
+    cycles: family -> cycles of its calls, "" -> those of loops and stages. floor_bytes: family -> most bytes alive at a
+    call, of scratch only the family's own. kernels: family -> those called. weight_bytes: family -> constants it reads.
+    Then calls, and loops around them.
+    """
+
+    cycles: Mapping[str, float]
+    floor_bytes: Mapping[str, int]
+    kernels: Mapping[str, frozenset[str]]
+    weight_bytes: Mapping[str, int]
+    calls: int
+    loops: int

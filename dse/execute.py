@@ -14,6 +14,7 @@ from codegen.build import build
 from codegen.device import Device, DeviceFault, map_of
 from codegen.names import arena_symbol, stage_symbols
 from dse import figures, pipeline
+from dse.exact import Certificate
 from dse.folders import write_files
 from dse.ir import Array
 from dse.pareto import Point
@@ -25,10 +26,13 @@ from dse.target import Target, load_target
 Prediction = dict[str, Any]
 
 
-def write_run_folder(prepared: Prepared, point: Point, folder: Path) -> dict[str, str | bytes]:
+def write_run_folder(
+    prepared: Prepared, point: Point, folder: Path, certificate: Certificate | None = None
+) -> dict[str, str | bytes]:
     """Write a run folder up to the build: C project, schedule, program, prediction and samples. Returns its files."""
     program = prepared.program(point.schedule)
     prediction = figures.predicted(point.cost, prepared.target, prepared.loaded.model.name)
+    prediction["certificate"] = figures.certificate(certificate) if certificate else None
     files: dict[str, str | bytes] = dict(pipeline.project_files(prepared, program))
     files |= {
         "schedule.toml": point.schedule.to_toml(),

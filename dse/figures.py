@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dse.cost import Cost
+from dse.exact import Certificate
 from dse.runs import RunResult
 from dse.target import Target
 
@@ -30,6 +31,19 @@ def predicted(cost: Cost, target: Target, model: str) -> Figures:
     sizes = {"arena_bytes": cost.arena_bytes, "peak_bytes": dict(cost.peak_bytes), "flash_bytes": cost.flash_bytes}
     figures = _common(target, model, round(cost.cycles), cost.macs, stages)
     return figures | sizes | {"instructions": None, "stack_bytes": None, "weight_bytes": cost.weight_bytes}
+
+
+def certificate(proof: Certificate) -> Figures:
+    """How good a search's answer is."""
+    return {
+        "verdict": proof.describe(),
+        "objective": proof.objective,
+        "value": proof.value,
+        "lower_bound": proof.lower_bound,
+        "gap": proof.gap,
+        "schedules": proof.schedules,
+        "priced": proof.priced,
+    }
 
 
 def executed(run: RunResult, prediction: Figures, target: Target, accuracy: Mapping[str, float]) -> Figures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -158,3 +159,9 @@ def runs_on(kernel: Kernel, isa: str) -> bool:
 def kernels_for(op: str, isa: str, kernels: Mapping[str, Kernel]) -> tuple[Kernel, ...]:
     """The variants of an op that an instruction set runs."""
     return tuple(kernel for kernel in kernels.values() if kernel.op == op and runs_on(kernel, isa))
+
+
+def integers_used(kernels: Mapping[str, Kernel]) -> frozenset[str]:
+    """The call arguments and facts that any kernel's price, scratch or contract depends on."""
+    texts = (e.text for k in kernels.values() for e in (k.scratch, k.when, *(term for _, term in k.terms)))
+    return frozenset(name for text in texts for name in re.findall(r"[a-z_]+", text))

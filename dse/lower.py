@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dse.alloc import live_spans, place_buffers
-from dse.blocks import attention_blocks, feed_forward_blocks
+from dse.blocks import Part, group_heads
 from dse.builder import Builder
 from dse.cluster import fetch_constants, share_work
 from dse.ir import Model, Op
 from dse.kernel import Kernel
 from dse.knobs import place
 from dse.lower_attention import lower_attention
-from dse.program import Program, affine
+from dse.program import Buffer, Program, affine
 from dse.schedule import Schedule
 from dse.target import Target
 
@@ -23,17 +23,36 @@ def lower(model: Model, schedule: Schedule, target: Target, kernels: Mapping[str
 
     ValueError when model and schedule are of different forms or a kernel variant does not exist.
     """
+    build = _lower_ops(model, model.ops, model.input, schedule, target, kernels)
+    spans = live_spans(build.stages, build.tensor(model.input).base, build.tensor(model.output).base)
+    roles = {buffer.name: buffer.role for buffer in build.buffers.values()}
+    wanted = place.preferences(schedule.place, roles, [region.name for region in target.ram()])
+    buffers = place_buffers(tuple(build.buffers.values()), spans, target.ram(), wanted)
+    return _program(build, model.input, model.output, buffers, target.name, schedule.digest())
+
+
+def lower_part(model: Model, part: Part, schedule: Schedule, target: Target, kernels: Mapping[str, Kernel]) -> Program:
+    """The stages that `lower` makes of one part, as a program from the part's input to its output.
+
+    Nothing is placed: no buffer has a region or an offset. The program carries no digest.
+    """
+    build = _lower_ops(model, part.ops, part.input, schedule, target, kernels)
+    return _program(build, part.input, part.output, tuple(build.buffers.values()), target.name, "")
+
+
+def _lower_ops(
+    model: Model, ops: Sequence[Op], entry: str, schedule: Schedule, target: Target, kernels: Mapping[str, Kernel]
+) -> Builder:
     if model.form != schedule.form:
         raise ValueError(f"schedule of form {schedule.form!r} for a model of form {model.form!r}")
-    build = Builder(model, schedule, target, kernels)
-    attentions = {block.ops()[0].name: block for block in attention_blocks(model)}
-    pairs = {block.up.name: block for block in feed_forward_blocks(model)} if schedule.feed_forward.rows else {}
-    for op in model.ops:
+    build = Builder(model, schedule, target, kernels, entry)
+    attentions, pairs = group_heads(model)
+    for op in ops:
         if op.name in build.done:
             continue
         if op.name in attentions:
             lower_attention(build, attentions[op.name])
-        elif op.name in pairs:
+        elif op.name in pairs and schedule.feed_forward.rows:
             block = pairs[op.name]
             _feed_forward(build, block.up, block.activation, block.down)
         else:
@@ -41,30 +60,25 @@ def lower(model: Model, schedule: Schedule, target: Target, kernels: Mapping[str
     if target.cores > 1:
         build.stages = share_work(build.stages, build.buffers, target.cores, schedule.split)
         build.stages, build.constants = fetch_constants(build.stages, build.buffers, build.constants)
-    return _place(build, target)
+    return build
 
 
-def _place(build: Builder, target: Target) -> Program:
-    model, schedule = build.model, build.schedule
-    source, result = build.tensor(model.input), build.tensor(model.output)
-    spans = live_spans(build.stages, source.base, result.base)
-    roles = {buffer.name: buffer.role for buffer in build.buffers.values()}
-    wanted = place.preferences(schedule.place, roles, [region.name for region in target.ram()])
-    buffers = place_buffers(tuple(build.buffers.values()), spans, target.ram(), wanted)
+def _program(build: Builder, entry: str, leave: str, buffers: Sequence[Buffer], target: str, digest: str) -> Program:
+    model, source, result = build.model, build.tensor(entry), build.tensor(leave)
     ends = {source.base: "input", result.base: "output"}
     return Program(
         model=model.name,
         form=model.form,
-        target=target.name,
-        schedule_digest=schedule.digest(),
+        target=target,
+        schedule_digest=digest,
         input=source,
-        input_bytes=model.tensors[model.input].size_bytes,
+        input_bytes=model.tensors[entry].size_bytes,
         output=result,
-        output_bytes=model.tensors[model.output].size_bytes,
-        buffers=tuple(replace(b, role=ends.get(b.name, b.role)) for b in buffers),
+        output_bytes=model.tensors[leave].size_bytes,
+        buffers=tuple(replace(b, role=ends[b.name]) if b.name in ends else b for b in buffers),
         constants=tuple(build.constants.values()),
         stages=tuple(build.stages),
-        code=schedule.code,
+        code=build.schedule.code,
     )
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from dse.cost import Cost
 from dse.schedule import Schedule
 
+DECIMALS = {"latency": 6, "memory": 0, "energy": 15, "flash": 0}
+"""Places that count: sums of the same floats in another order are the same cycles (and joules)."""
 OBJECTIVES: dict[str, Callable[[Cost], float]] = {
-    "latency": lambda cost: cost.cycles,
+    "latency": lambda cost: round(cost.cycles, DECIMALS["latency"]),
     "memory": lambda cost: float(cost.arena_bytes),
-    "energy": lambda cost: cost.energy_joules,
+    "energy": lambda cost: round(cost.energy_joules, DECIMALS["energy"]),
     "flash": lambda cost: float(cost.flash_bytes),
 }
 

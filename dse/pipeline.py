@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,15 @@ from codegen.emit import IoScale, Sample, emit
 from cost_models.calibration import Calibration, load_calibration
 from cost_models.model import Budget, evaluate
 from dse import ops, ptq
-from dse.cost import Cost
+from dse.cost import Cost, PartCost
+from dse.exact import Limits
 from dse.interpret import interpret
 from dse.ir import Array, Model
 from dse.kernel import Kernel, load_kernels
 from dse.load import LoadedModel, load_model
 from dse.lower import lower
 from dse.pareto import Point
+from dse.prices import HousePrices
 from dse.program import Program
 from dse.rewrite import forms, rewrite
 from dse.schedule import Schedule
@@ -53,6 +55,7 @@ class Prepared:
     kernels: Mapping[str, Kernel]
     calibration: Calibration
     space: Space
+    priced_parts: dict[tuple[int, str, Schedule], PartCost] = field(default_factory=dict)
 
     def program(self, schedule: Schedule) -> Program:
         """The lowered schedule."""
@@ -72,11 +75,12 @@ def prepare(
     labels: Path | None = None,
     hyper: Mapping[str, int] | None = None,
     max_sqnr_loss_db: float = 1.0,
+    regions: Mapping[str, int] | None = None,
 ) -> Prepared:
     """Load, quantise every form, admit those within `max_sqnr_loss_db` of the unfused one; ValueError says why not."""
     if not max_sqnr_loss_db >= 0:  # false for NaN too
         raise ValueError(f"--max-sqnr-loss {max_sqnr_loss_db}: allowed is 0 dB or more")
-    board = load_target(target)
+    board = limit_regions(load_target(target), regions or {})
     loaded = load_model(model, scope, calib, labels, hyper)
     wanted = (form,) if form else forms(loaded.model)
     if form and form not in forms(loaded.model):
@@ -112,7 +116,65 @@ def find(
     price = functools.partial(prepared.price, budget=budget, wait_states=wait_states)
     if everything:
         return exhaust(prepared.space, price, objectives)
-    return search(prepared.space, price, objectives, trials, seed, progress)
+    prices = prices_of(prepared, budget, wait_states)
+    return search(prepared.space, prices, objectives, limits_of(prepared, budget), trials, seed, progress)
+
+
+def find_shared(
+    prepared: Prepared,
+    url: str,
+    objectives: Sequence[str] = ("latency",),
+    budget: Budget = Budget(),
+    seed: int = 0,
+    wait_states: int = 0,
+    join: bool = False,
+    progress: Progress | None = None,
+) -> Found:
+    """The same search kept in a storage that outlives this process and that other workers share."""
+    from dse import storage  # optuna takes half a second to start
+
+    prices = prices_of(prepared, budget, wait_states)
+    title = f"{prepared.loaded.model.name} on {prepared.target.name}"
+    facts = repr((prepared.target, prepared.kernels, prepared.calibration, wait_states, budget))
+    task = storage.Task(title, prepared.space, tuple(objectives), limits_of(prepared, budget), facts)
+    return storage.work(task, prices, url, seed, join, progress)
+
+
+def prices_of(prepared: Prepared, budget: Budget = Budget(), wait_states: int = 0) -> HousePrices:
+    """What the exact search asks of lowering and cost model."""
+    whole = functools.partial(prepared.price, budget=budget, wait_states=wait_states)
+    return HousePrices(
+        models=prepared.models,
+        target=prepared.target,
+        kernels=prepared.kernels,
+        calibration=prepared.calibration,
+        wait_states=wait_states,
+        whole=whole,
+        known=prepared.priced_parts,
+    )
+
+
+def limits_of(prepared: Prepared, budget: Budget) -> Limits:
+    """The limits that the sums over a whole network must meet."""
+    code = prepared.target.code()
+    capacity = sum(region.size_bytes for region in (*prepared.target.ram(), *((code,) if code else ())))
+    flash = prepared.target.flash_bytes()
+    return Limits(
+        ram_bytes=capacity if budget.ram_bytes is None else min(capacity, budget.ram_bytes),
+        flash_bytes=flash if budget.flash_bytes is None else min(flash, budget.flash_bytes),
+        cycles=budget.cycles,
+    )
+
+
+def limit_regions(target: Target, most_bytes: Mapping[str, int]) -> Target:
+    """The target with RAM regions cut down to what arenas may take of each; ValueError for an unknown region."""
+    room = {region.name: region.size_bytes for region in target.ram()}
+    for name in most_bytes:
+        if name not in room:
+            raise ValueError(f"--ram {name}=…: {target.name} has no RAM region {name!r}; it has {', '.join(room)}")
+    cut = {name: max(0, room[name] - most) for name, most in most_bytes.items()}
+    regions = tuple(replace(r, size_bytes=r.size_bytes - cut.get(r.name, 0)) for r in target.regions)
+    return replace(target, regions=regions)
 
 
 def point_of(prepared: Prepared, schedule: Schedule, budget: Budget, wait_states: int = 0) -> Point:

@@ -25,6 +25,8 @@ class Affine:
     def __add__(self, other: Affine | int) -> Affine:
         """The sum, terms merged and ordered by symbol."""
         right = affine(other)
+        if not right.terms:
+            return Affine(self.const + right.const, self.terms) if right.const else self
         merged = dict(self.terms)
         for symbol, factor in right.terms:
             merged[symbol] = merged.get(symbol, 0) + factor
@@ -32,11 +34,16 @@ class Affine:
 
     def __mul__(self, factor: int) -> Affine:
         """The product with an integer."""
+        if not self.terms:
+            return Affine(self.const * factor)
         return Affine(self.const * factor, tuple((s, f * factor) for s, f in self.terms if factor))
 
     def evaluate(self, values: Mapping[str, int]) -> int:
         """The integer at these symbol values; KeyError for an unbound symbol."""
-        return self.const + sum(factor * values[symbol] for symbol, factor in self.terms)
+        total = self.const
+        for name, factor in self.terms:
+            total += factor * values[name]
+        return total
 
     def substitute(self, values: Mapping[str, Affine]) -> Affine:
         """The expression with symbols replaced by expressions."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
 from dse.cost import Cost, Overrun
+from dse.explain import Waterfall
 from dse.pareto import Point
 
 Figures = Mapping[str, Any]
@@ -62,10 +64,22 @@ def totals_table(predicted: Figures, executed: Figures | None, forms: Sequence[M
         table.add_row("bit-exact", "", f"{'yes' if run['bit_exact'] else 'NO'} ({samples})")
         for name, value in run["accuracy"].items():
             table.add_row(f"accuracy {name}", "", f"{100 * value:.1f} %")
+    if predicted.get("certificate"):
+        table.add_row(f"{predicted['certificate']['objective']} proved", predicted["certificate"]["verdict"], "")
     for form in forms:
         verdict = "admitted" if form["admitted"] else "not admitted"
         table.add_row(f"form {form['form']}", f"{form['sqnr_db']:.1f} dB", verdict)
     return table
+
+
+def certificate_line(proof: Figures) -> str:
+    """What a search proved, in one line."""
+    return (
+        f"{proof['objective']} {proof['verdict']}: all {count(proof['schedules'])} schedules priced by their parts, "
+        f"{count(proof['priced'])} of them placed as a whole"
+        if proof["lower_bound"] > 0
+        else f"{proof['objective']} not proved: {count(proof['schedules'])} schedules seen; more --trials see all"
+    )
 
 
 def front_table(points: Sequence[Point], title: str) -> Table:
@@ -77,6 +91,36 @@ def front_table(points: Sequence[Point], title: str) -> Table:
     for point in points:
         table.add_row(*_point_numbers(point.cost), point.schedule.describe())
     return table
+
+
+def waterfall_table(fall: Waterfall) -> Table:
+    """One row a step, in the order of the network."""
+    table = Table(title=fall.title, title_justify="left", header_style="bold")
+    table.add_column("piece")
+    table.add_column("change", justify="right")
+    table.add_column("then", justify="right")
+    total = fall.first
+    table.add_row("first schedule", "", count(total))
+    for step in fall.steps:
+        total += step.change
+        table.add_row(step.name, f"{'+' if step.change > 0 else '−'}{count(abs(step.change))}", count(total))
+    table.add_row("second schedule", "", count(fall.last))
+    return table
+
+
+def waterfall_page(title: str, falls: Sequence[Waterfall]) -> str:
+    """A self-contained page with one waterfall chart a quantity."""
+    import plotly.graph_objects as go
+
+    charts: list[str] = []
+    for fall in falls:
+        names = ["first", *(step.name for step in fall.steps), "second"]
+        kinds = ["absolute", *["relative"] * len(fall.steps), "total"]
+        bars = go.Waterfall(x=names, measure=kinds, y=[fall.first, *(step.change for step in fall.steps), fall.last])
+        figure = go.Figure(bars).update_layout(title=fall.title)
+        charts.append(figure.to_html(full_html=False, include_plotlyjs="inline" if not charts else False))
+    head = f"<!doctype html><meta charset='utf-8'><title>{html.escape(title)}</title><h1>{html.escape(title)}</h1>"
+    return head + "".join(charts)
 
 
 def budget_table(rows: Sequence[Mapping[str, Any]], clock_hz: int, title: str) -> Table:
@@ -103,8 +147,8 @@ def overrun_lines(
     """Why nothing fits, in at most eight lines: demand, what is alive at the peak, and the levers."""
     lines = [f"{name}: no schedule fits"]
     lines += [
-        f"  {over.region}: the best schedule needs {over.demand_bytes} B, {over.capacity_bytes} B are allowed"
-        f" ({over.excess_bytes} B too many)"
+        f"  {over.region}: the best schedule needs {over.demand_bytes} {over.unit}, {over.capacity_bytes} {over.unit} are"
+        f" allowed ({over.excess_bytes} {over.unit} too many)"
         for over in overruns
     ]
     lines.append(f"  best schedule: {nearest.schedule.describe()}")

@@ -13,6 +13,12 @@ PANELS = ("map", "query", "context", "input")
 SPLITS = ("heads", "rows")
 
 
+def family_of(op: str) -> str:
+    """The family of a kernel op: `linear` of linear_rows, `vector` of everything that is no product."""
+    first = op.partition("_")[0]
+    return first if first in FAMILIES else "vector"
+
+
 @dataclass(frozen=True)
 class Attention:
     """How one attention block runs.

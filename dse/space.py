@@ -12,7 +12,7 @@ from dse.kernel import Kernel, runs_on
 from dse.knobs import KNOBS, Choice, Context, place
 from dse.knobs.nest import LAYERS
 from dse.layout import RIGHT
-from dse.schedule import FAMILIES, PANELS, SPLITS, Attention, FeedForward, Schedule
+from dse.schedule import FAMILIES, PANELS, SPLITS, Attention, FeedForward, Schedule, family_of
 from dse.target import Target
 
 Point = Mapping[str, Choice]
@@ -92,6 +92,21 @@ class Space:
             if schedule is not None:
                 yield schedule
 
+    def settings(self, axis: str) -> tuple[dict[str, Choice], ...]:
+        """Every combination of the knobs of one axis, legal or not."""
+        options = dict(self.choices)
+        names = [knob.name for knob in KNOBS if knob.axis == axis]
+        values = itertools.product(*(options[name] for name in names))
+        return tuple(dict(zip(names, chosen, strict=True)) for chosen in values)
+
+    def layouts(self, point: Point) -> str:
+        """The right-hand layouts of a point's kernels: others of the same layout change nothing else."""
+        return "/".join(self.context.layouts.get((family, str(point[family])), "-") for family in FAMILIES)
+
+    def plain(self) -> dict[str, Choice]:
+        """The plainest value of every knob."""
+        return {name: values[0] for name, values in self.choices}
+
     def baselines(self) -> tuple[dict[str, Choice], ...]:
         """Plain points to start from: layer by layer, all heads; and the usual depth-first ones, per form."""
         plain = {name: options[0] for name, options in self.choices}
@@ -169,14 +184,9 @@ def check_schedule(schedule: Schedule, space: Space) -> None:
         raise ValueError(f"schedule: the nest {nest} is not possible with head tile {a.heads} and form {schedule.form}")
 
 
-def _family(op: str) -> str:
-    first = op.split("_")[0]
-    return first if first in FAMILIES else "vector"
-
-
 def _variants(family: str, kernels: Sequence[Kernel]) -> tuple[str, ...]:
     """The variants of a family, "ref" first, then in the order of the manifest."""
-    found = {k.name.removeprefix(k.op + "_"): None for k in kernels if _family(k.op) == family}
+    found = {k.name.removeprefix(k.op + "_"): None for k in kernels if family_of(k.op) == family}
     return tuple(sorted(found, key=lambda variant: variant != "ref"))
 
 
@@ -206,7 +216,7 @@ def build_space(models: Mapping[str, Model], target: Target, kernels: Mapping[st
         hidden=model.tensors[pairs[0].up.outputs[0]].shape[1] if pairs else 0,
         forms=tuple(models),
         variants={family: _variants(family, known) for family in FAMILIES},
-        layouts={(_family(k.op), k.name.removeprefix(k.op + "_")): k.layout for k in known if k.layout},
+        layouts={(family_of(k.op), k.name.removeprefix(k.op + "_")): k.layout for k in known if k.layout},
         widths=_widths(models),
         has_residual=any(op.kind == "add" and len(op.inputs) == 2 for op in model.ops),
         regions=tuple(region.name for region in target.ram()),

@@ -3,6 +3,7 @@
 from dse.knobs.context import Choice, Context
 
 NAME = "code"
+AXIS = "whole"
 
 
 def choices(context: Context) -> tuple[Choice, ...]:

@@ -3,6 +3,7 @@
 from dse.knobs.context import Choice, Context, row_steps
 
 NAME = "feed_forward"
+AXIS = "feed_forward"
 
 
 def choices(context: Context) -> tuple[Choice, ...]:

@@ -3,6 +3,7 @@
 from dse.knobs.context import Choice, Context
 
 NAME = "form"
+AXIS = "form"
 
 
 def choices(context: Context) -> tuple[Choice, ...]:

@@ -3,6 +3,7 @@
 from dse.knobs.context import Choice, Context
 
 NAME = "heads"
+AXIS = "attention"
 
 
 def choices(context: Context) -> tuple[Choice, ...]:

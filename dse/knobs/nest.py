@@ -11,6 +11,7 @@ rows/rows/…        the row loop outermost; K and V of a head tile computed aga
 from dse.knobs.context import Choice, Context
 
 NAME = "nest"
+AXIS = "attention"
 LAYERS = "layers"
 NESTS = (
     LAYERS,

@@ -7,6 +7,7 @@ that the projections need not unpack them once each.
 from dse.knobs.context import Choice, Context
 
 NAME = "panels"
+AXIS = "common"
 OPERANDS = ("none", "map", "map+query", "map+context", "map+query+context", "map+query+context+input")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dse.knobs.context import Choice, Context
 
 NAME = "place"
+AXIS = "whole"
 FIRST = "first"
 ROLES: dict[str, tuple[str, ...]] = {  # what -> buffer roles it means; "*" = all
     "keys_values": ("keys", "values"),

@@ -3,6 +3,7 @@
 from dse.knobs.context import Choice, Context
 
 NAME = "residual"
+AXIS = "common"
 
 
 def choices(context: Context) -> tuple[Choice, ...]:

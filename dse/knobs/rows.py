@@ -3,6 +3,7 @@
 from dse.knobs.context import Choice, Context, row_steps
 
 NAME = "rows"
+AXIS = "attention"
 
 
 def choices(context: Context) -> tuple[Choice, ...]:

@@ -4,6 +4,7 @@ from dse.knobs.context import Choice, Context
 from dse.schedule import SPLITS
 
 NAME = "split"
+AXIS = "attention"
 
 
 def choices(context: Context) -> tuple[Choice, ...]:

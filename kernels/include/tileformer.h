@@ -305,6 +305,32 @@ void tlf_attend_rows_smlad2x4(const tlf_attend_args *args);
 void tlf_attend_panels_smlad2x4(const tlf_attend_args *args);
 void tlf_attend_add_smlad2x4(const tlf_attend_args *args);
 
+/* armv7em: the same with a longer loop over the depth */
+void tlf_linear_rows_smlad2x4u16(const tlf_linear_args *args);
+void tlf_linear_panels_smlad2x4u16(const tlf_linear_args *args);
+void tlf_linear_keys_smlad2x4u16(const tlf_linear_args *args);
+void tlf_linear_values_smlad2x4u16(const tlf_linear_args *args);
+void tlf_linear_add_smlad2x4u16(const tlf_linear_args *args);
+void tlf_linear_residual_smlad2x4u16(const tlf_linear_residual_args *args);
+void tlf_probs_rows_smlad2x4u16(const tlf_probs_args *args);
+void tlf_probs_panels_smlad2x4u16(const tlf_probs_args *args);
+void tlf_attend_rows_smlad2x4u16(const tlf_attend_args *args);
+void tlf_attend_panels_smlad2x4u16(const tlf_attend_args *args);
+void tlf_attend_add_smlad2x4u16(const tlf_attend_args *args);
+
+/* armv7em-m7: the same in the order of the Cortex-M7 */
+void tlf_linear_rows_smlad2x4m7(const tlf_linear_args *args);
+void tlf_linear_panels_smlad2x4m7(const tlf_linear_args *args);
+void tlf_linear_keys_smlad2x4m7(const tlf_linear_args *args);
+void tlf_linear_values_smlad2x4m7(const tlf_linear_args *args);
+void tlf_linear_add_smlad2x4m7(const tlf_linear_args *args);
+void tlf_linear_residual_smlad2x4m7(const tlf_linear_residual_args *args);
+void tlf_probs_rows_smlad2x4m7(const tlf_probs_args *args);
+void tlf_probs_panels_smlad2x4m7(const tlf_probs_args *args);
+void tlf_attend_rows_smlad2x4m7(const tlf_attend_args *args);
+void tlf_attend_panels_smlad2x4m7(const tlf_attend_args *args);
+void tlf_attend_add_smlad2x4m7(const tlf_attend_args *args);
+
 /* armv7em: packed words and grouped loads for everything that is not a matrix product */
 void tlf_narrow_packed(const tlf_narrow_args *args);
 void tlf_zero_packed(const tlf_zero_args *args);

@@ -12,7 +12,7 @@ TRIALS = 40
 
 @pytest.fixture(scope="module")
 def house():
-    return pipeline.prepare(None, "stm32l476", scope="mhsa", hyper={"s": 13, "e": 8, "p": 6, "h": 4})
+    return pipeline.prepare(None, "stm32l476", scope="mhsa", hyper={"s": 6, "e": 8, "p": 6, "h": 2})
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 
+import cases
+import numpy as np
 import pytest
 from cases import HEADER, case_of
 from runners import Board, Host
@@ -18,7 +20,7 @@ from dse.target import load_target
 KERNELS = load_kernels()
 ON_BOARD = [kernel for kernel in KERNELS.values() if kernel.isa in (*ISA_CHAIN["armv7em-m7"], *ISA_CHAIN["xpulpv2"])]
 PORTABLE = [kernel for kernel in KERNELS.values() if kernel.isa == "any"]
-ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 11)
+ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 11, 16, 17, 35)
 COLUMNS = (1, 2, 3, 4, 5, 8, 13)
 DEPTHS = (1, 2, 3, 4, 7, 8, 16, 17, 18, 31, 33, 50, 81)
 
@@ -58,6 +60,22 @@ def test_on_the_emulated_device(board, kernel):
         pytest.skip("a variant for another core")
     for seed, (m, n, k) in enumerate(_sizes(kernel, 80 if kernel.isa != "any" else 30)):
         board.check(kernel, case_of(kernel, m, n, k, seed))
+
+
+@pytest.mark.parametrize("low", [True, False])
+@pytest.mark.parametrize("kernel", [k for k in ON_BOARD if k.layout == "quads"], ids=lambda kernel: kernel.name)
+def test_accumulators_at_their_bound(board, kernel, low, monkeypatch):
+    """Every product at an end of its range, as deep as |acc| < 2^23 lets it be, of both signs."""
+    if kernel not in board.kernels:
+        pytest.skip("a variant for another core")
+    depth = 258 if kernel.op.startswith("attend") else 515
+
+    def ends(rng, shape, extreme, least=-128):
+        return np.full(shape, least if low or least == -127 else 127, np.int8)
+
+    monkeypatch.setattr(cases, "int8", ends)
+    for seed, (m, n) in enumerate(((1, 1), (2, 2), (3, 3), (4, 4), (5, 6))):
+        board.check(kernel, case_of(kernel, m, n, depth, 4 * seed))
 
 
 @pytest.mark.parametrize("kernel", PORTABLE, ids=lambda kernel: kernel.name)

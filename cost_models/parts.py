@@ -1,0 +1,76 @@
+"""One lowered part of a network -> its price: the rows of the search's tables. The sums over parts equal `evaluate` of the
+whole program (a test holds them together on random schedules)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cost_models.calibration import Calibration
+from cost_models.counts import count_calls, moved_bytes
+from cost_models.model import call_cycles, stage_cycles
+from dse.alloc import fullest_bytes, live_spans
+from dse.cost import PartCost
+from dse.kernel import Kernel
+from dse.program import Pointer, Program, loops
+from dse.schedule import FAMILIES, family_of
+
+
+def price_part(
+    program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, wait_states: int = 0
+) -> PartCost:
+    """The price of a part that `lower_part` made; its buffers need no place."""
+    cycles = dict.fromkeys(("", *FAMILIES), 0.0)
+    scratch: dict[str, str] = {}
+    readers: dict[str, str] = {}  # constant -> the family that reads it
+    used: dict[str, set[str]] = {family: set() for family in FAMILIES}
+    constants = {constant.name: constant.size_bytes for constant in program.constants}
+    for stage in program.stages:
+        calls, iterations = count_calls(stage)
+        cycles[""] += stage_cycles((), iterations, 0, kernels, calibration, wait_states)
+        for item in calls:
+            family = family_of(item.call.op)
+            flash = moved_bytes(program, (item,))["flash", "read"] if wait_states else 0
+            cycles[family] += item.times * call_cycles(item, kernels, calibration)
+            cycles[family] += wait_states * calibration.flash_cycles_per_byte * flash
+            used[family].add(item.call.kernel)
+            for field, value in item.call.arguments:
+                if isinstance(value, Pointer):
+                    (readers if value.base in constants else scratch if field == "scratch" else {})[value.base] = family
+    weights = dict.fromkeys(FAMILIES, 0)
+    for name, size in constants.items():  # what nobody reads came with the weights of a linear op
+        weights[readers.get(name, "linear")] += size
+    return PartCost(
+        cycles=cycles,
+        floor_bytes=_floors(program, scratch),
+        kernels={family: frozenset(names) for family, names in used.items()},
+        weight_bytes=weights,
+        calls=sum(1 for _ in program.calls()),
+        loops=sum(1 for stage in program.stages for _ in loops(stage.body)),
+    )
+
+
+def _floors(program: Program, scratch: Mapping[str, str]) -> dict[str, int]:
+    """Family -> most bytes alive at any call, scratch of other families left out. `scratch`: buffer -> family."""
+    spans = live_spans(program.stages, program.input.base, program.output.base)
+    floors = {}
+    for family in {"", *scratch.values()}:
+        floors[family] = fullest_bytes([b for b in program.buffers if scratch.get(b.name, family) == family], spans)
+    return {family: floors.get(family, floors[""]) for family in FAMILIES}
+
+
+def price_ops(
+    program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, wait_states: int = 0
+) -> tuple[dict[str, float], dict[str, float]]:
+    """(cycles, bytes moved) of a whole program by the model op its calls work for; loops and stages are on their own."""
+    cycles: dict[str, float] = {}
+    moved: dict[str, float] = {}
+    rest = 0.0
+    for stage in program.stages:
+        calls, iterations = count_calls(stage)
+        rest += stage_cycles((), iterations, 0, kernels, calibration, wait_states)
+        for item in calls:
+            op, traffic = item.call.source, moved_bytes(program, (item,))
+            stall = wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
+            cycles[op] = cycles.get(op, 0.0) + item.times * call_cycles(item, kernels, calibration) + stall
+            moved[op] = moved.get(op, 0.0) + sum(traffic.values())
+    return cycles | {"loops and stages": rest}, moved
