@@ -38,7 +38,7 @@ def _sizes(kernel, count: int) -> list[tuple[int, int, int]]:
 
 BOARDS = [
     (load_target(name), toolchain.name)
-    for name in ("stm32l476", "stm32h743", "gap9")
+    for name in ("stm32l476", "stm32h743", "esp32c3", "gap9")
     for toolchain in find_toolchains(load_target(name).isa)
 ]
 

@@ -57,7 +57,7 @@ def test_assembly_kernels_on_qemu(tmp_path, toolchain, spoil):
     main = tmp_path / "main.c"
     main.write_text(_program(spoil))
     port = find_port(ROOT, "mps2_an386")
-    sources = [main, *sorted({ROOT / kernel.source for kernel in ASSEMBLY}), *port.sources]
+    sources = [main, *sorted({ROOT / source for kernel in ASSEMBLY for source in kernel.sources}), *port.sources]
     elf = build(
         sources,
         [ROOT / "include", *port.include_dirs],
