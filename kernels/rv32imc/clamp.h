@@ -4,13 +4,10 @@
 
 #include <stdint.h>
 
-/* v clamped to [low, 127]: two branches that are rarely taken. */
+/* v clamped to [low, 127], low < 0: an addition and a branch that is rarely taken. */
 static inline int8_t tlf_clamp(int32_t v, int32_t low) {
-    if (__builtin_expect(v > 127, 0)) {
-        v = 127;
-    }
-    if (__builtin_expect(v < low, 0)) {
-        v = low;
+    if (__builtin_expect((uint32_t)v - (uint32_t)low > (uint32_t)(127 - low), 0)) {
+        v = v < 0 ? low : 127;
     }
     return (int8_t)v;
 }

@@ -34,10 +34,17 @@ static void normalise_row(const tlf_layernorm_args *a, const int8_t *x, int8_t *
     const int32_t scale = n * (1 << exponent), offset = ((1 << guard) >> 1) - sum * (1 << exponent);
     const int32_t half = 1 << (rest - 1);
     const int32_t *channel = a->channel;
-    for (const int8_t *const end = x + n; x != end; channel += 2) {
-        const int32_t mult = channel[0], round = channel[1];
-        const int32_t normal = (((*x++ * scale + offset) >> guard) * recip + half) >> rest;
-        *y++ = tlf_clamp((normal * mult + round) >> shift, -128);
+    const int8_t *const end = x + n;
+    for (; end - x >= 2; x += 2, y += 2, channel += 4) {
+        const int32_t mult0 = channel[0], round0 = channel[1], mult1 = channel[2], round1 = channel[3];
+        const int32_t normal0 = (((x[0] * scale + offset) >> guard) * recip + half) >> rest;
+        const int32_t normal1 = (((x[1] * scale + offset) >> guard) * recip + half) >> rest;
+        y[0] = tlf_clamp((normal0 * mult0 + round0) >> shift, -128);
+        y[1] = tlf_clamp((normal1 * mult1 + round1) >> shift, -128);
+    }
+    if (x != end) {
+        const int32_t normal = (((*x * scale + offset) >> guard) * recip + half) >> rest;
+        *y = tlf_clamp((normal * channel[0] + channel[1]) >> shift, -128);
     }
 }
 

@@ -31,8 +31,10 @@ class Host:
     """The portable kernels as a shared library."""
 
     def __init__(self, flags: tuple[str, ...] = ()) -> None:
-        sources = sorted((ROOT / "ref").glob("*.c"))
-        self.library = ctypes.CDLL(str(build_shared(sources, "kernels", [ROOT / "include"], flags=flags)))
+        sources = sorted([*(ROOT / "ref").glob("*.c"), *(ROOT / "rv32imc").glob("*.c")])
+        sources.append(Path(__file__).with_name("products_twin.c"))  # for the assembly of rv32imc
+        include = [ROOT / "include", ROOT / "rv32imc"]
+        self.library = ctypes.CDLL(str(build_shared(sources, "kernels", include, flags=flags)))
 
     def check(self, kernel: Kernel, case: Case) -> None:
         """Call the kernel and compare every operand; AssertionError names the one that differs."""
