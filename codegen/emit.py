@@ -57,7 +57,7 @@ def emit(
         keep_trailing_newline=True,
     )
     used = {call.kernel: kernels[call.kernel] for call in program.calls()}
-    sources = sorted({kernel.source for kernel in used.values()})
+    sources = sorted({source for kernel in used.values() for source in kernel.sources})
     context = _context(program, target, kernels, scale, sample)
     copied = _copied_files(sources, target)
     script = f"port/{target.port}/link.ld"

@@ -73,7 +73,7 @@ class Kernel:
     symbol: str
     args: str
     isa: str
-    source: str
+    sources: tuple[str, ...]
     scratch: Expression
     terms: tuple[tuple[str, Expression], ...]
     layout: str
@@ -116,8 +116,10 @@ def _kernel(name: str, entry: Any, manifest: Mapping[str, Any], where: str) -> K
         raise ValueError(f"{where}: a variant of {entry['op']} is called {entry['op']}_<variant>")
     if entry.get("layout", "") not in ("", *RIGHT):
         raise ValueError(f"{where}: layout {entry['layout']!r} is unknown; allowed: {', '.join(RIGHT)}")
-    if not (kernels_root() / entry["source"]).is_file():
-        raise ValueError(f"{where}: source {entry['source']} does not exist under {kernels_root()}")
+    sources = (entry["source"],) if isinstance(entry["source"], str) else tuple(entry["source"])
+    for source in sources:
+        if not (kernels_root() / source).is_file():
+            raise ValueError(f"{where}: source {source} does not exist under {kernels_root()}")
     features = entry["terms"]
     if isinstance(features, str):  # the features of another entry
         features = manifest.get(features, {}).get("terms")
@@ -130,7 +132,7 @@ def _kernel(name: str, entry: Any, manifest: Mapping[str, Any], where: str) -> K
         symbol=f"tlf_{name}",
         args=entry["args"],
         isa=entry["isa"],
-        source=entry["source"],
+        sources=sources,
         scratch=parse_expression(entry["scratch"]),
         terms=terms,
         layout=entry.get("layout", ""),

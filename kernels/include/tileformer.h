@@ -341,6 +341,25 @@ void tlf_mean_packed(const tlf_mean_args *args);
 void tlf_pack_keys_packed(const tlf_pack_keys_args *args);
 void tlf_pack_panels_packed(const tlf_pack_panels_args *args);
 
+/* rv32imc: tiles of up to 3 rows by 4 columns, byte loads and one multiplication a product */
+void tlf_linear_rows_scalar3x4(const tlf_linear_args *args);
+void tlf_linear_keys_scalar3x4(const tlf_linear_args *args);
+void tlf_linear_values_scalar3x4(const tlf_linear_args *args);
+void tlf_linear_add_scalar3x4(const tlf_linear_args *args);
+void tlf_linear_residual_scalar3x4(const tlf_linear_residual_args *args);
+void tlf_probs_rows_scalar3x4(const tlf_probs_args *args);
+void tlf_attend_rows_scalar3x4(const tlf_attend_args *args);
+void tlf_attend_add_scalar3x4(const tlf_attend_args *args);
+
+/* rv32imc: everything that is not a matrix product, several elements a turn */
+void tlf_narrow_scalar(const tlf_narrow_args *args);
+void tlf_zero_scalar(const tlf_zero_args *args);
+void tlf_layernorm_scalar(const tlf_layernorm_args *args);
+void tlf_lut_scalar(const tlf_lut_args *args);
+void tlf_add_scalar(const tlf_add_args *args);
+void tlf_mean_scalar(const tlf_mean_args *args);
+void tlf_pack_keys_scalar(const tlf_pack_keys_args *args);
+
 /* xpulpv2: tiles of 4 rows by 2 columns, dot products of 4 bytes in hardware loops */
 void tlf_linear_rows_sdot4x2(const tlf_linear_args *args);
 void tlf_linear_keys_sdot4x2(const tlf_linear_args *args);

@@ -31,8 +31,10 @@ class Host:
     """The portable kernels as a shared library."""
 
     def __init__(self, flags: tuple[str, ...] = ()) -> None:
-        sources = sorted((ROOT / "ref").glob("*.c"))
-        self.library = ctypes.CDLL(str(build_shared(sources, "kernels", [ROOT / "include"], flags=flags)))
+        sources = sorted([*(ROOT / "ref").glob("*.c"), *(ROOT / "rv32imc").glob("*.c")])
+        sources.append(Path(__file__).with_name("products_twin.c"))  # for the assembly of rv32imc
+        include = [ROOT / "include", ROOT / "rv32imc"]
+        self.library = ctypes.CDLL(str(build_shared(sources, "kernels", include, flags=flags)))
 
     def check(self, kernel: Kernel, case: Case) -> None:
         """Call the kernel and compare every operand; AssertionError names the one that differs."""
@@ -61,7 +63,7 @@ class Host:
 class Board:
     """Every variant that a target runs in one firmware on its emulated device."""
 
-    SKIP, SPAN = 0x4000, 0x12000  # in the first RAM of every target, above the stacks
+    SKIP, SPAN = 0x4000, 0x14000  # in the first RAM of every target, above the stacks
 
     def __init__(self, toolchain: str, folder: Path, target: Target) -> None:
         self.base = next(region.base for region in target.regions if region.kind == "ram") + self.SKIP
@@ -74,7 +76,7 @@ class Board:
             f"int main(void) {{\n    for (int i = 0; i < {len(kernels)}; i++) {{ keep[i](); }}\n    return 0;\n}}\n"
         )
         port = find_port(ROOT, target.port)
-        sources = [main, *sorted({ROOT / kernel.source for kernel in kernels}), *port.sources]
+        sources = [main, *sorted({ROOT / source for kernel in kernels for source in kernel.sources}), *port.sources]
         include = [ROOT / "include", *port.include_dirs]
         script, elf = port.linker_script, folder / "k.elf"
         build(sources, include, elf, linker_script=script, isa=target.isa, toolchain=toolchain)

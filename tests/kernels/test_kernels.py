@@ -19,7 +19,7 @@ from dse.target import load_target
 
 KERNELS = load_kernels()
 ON_BOARD = [kernel for kernel in KERNELS.values() if kernel.isa in (*ISA_CHAIN["armv7em-m7"], *ISA_CHAIN["xpulpv2"])]
-PORTABLE = [kernel for kernel in KERNELS.values() if kernel.isa == "any"]
+PORTABLE = [kernel for kernel in KERNELS.values() if kernel.isa in ("any", "rv32imc")]
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 11, 16, 17, 35)
 COLUMNS = (1, 2, 3, 4, 5, 8, 13)
 DEPTHS = (1, 2, 3, 4, 7, 8, 16, 17, 18, 31, 33, 50, 81)
@@ -38,7 +38,7 @@ def _sizes(kernel, count: int) -> list[tuple[int, int, int]]:
 
 BOARDS = [
     (load_target(name), toolchain.name)
-    for name in ("stm32l476", "stm32h743", "gap9")
+    for name in ("stm32l476", "stm32h743", "esp32c3", "gap9")
     for toolchain in find_toolchains(load_target(name).isa)
 ]
 
@@ -93,7 +93,7 @@ from dse.kernel import load_kernels
 from test_kernels import _sizes
 host = Host(("-O1", "-fsanitize=undefined", "-fsanitize-trap=undefined"))
 for kernel in load_kernels().values():
-    if kernel.isa == "any":
+    if kernel.isa in ("any", "rv32imc"):
         for seed, (m, n, k) in enumerate(_sizes(kernel, 40)):
             host.check(kernel, case_of(kernel, m, n, k, seed))
 print("clean")

@@ -1,4 +1,5 @@
-"""The assembly kernels once on QEMU, which traps what Unicorn forgives: operands and answers are part of the firmware."""
+"""The assembly kernels once on QEMU, which traps what the emulated devices forgive: operands and answers are part of the
+firmware."""
 
 import pytest
 from cases import case_of, record_fields
@@ -8,7 +9,14 @@ from codegen.device import find_qemu, run_qemu
 from dse.kernel import Kernel, kernels_root, load_kernels
 
 ROOT = kernels_root()
-ASSEMBLY = [kernel for kernel in load_kernels().values() if kernel.isa == "armv7em"]
+BOARDS = {"armv7em": ("mps2_an386", "cortex-m4"), "rv32imc": ("virt_rv32", "rv32imc")}
+VARIANTS = {isa: [kernel for kernel in load_kernels().values() if kernel.isa == isa] for isa in BOARDS}
+MADE = [
+    (isa, toolchain.name)
+    for isa, (_, cpu) in BOARDS.items()
+    if find_qemu(cpu) is not None
+    for toolchain in find_toolchains(isa)
+]
 APART = "static __attribute__((noinline))"  # so that their frames do not add up beyond the stack of the board
 SIZES = ((1, 1, 1), (3, 2, 3), (2, 5, 18), (5, 3, 33), (4, 8, 50))
 
@@ -37,12 +45,12 @@ def _call(kernel: Kernel, seed: int, spoil: bool) -> str:
     return f"{text}{APART} int {stem}(void)\n{{\n{record}{body}    return wrong;\n}}\n"
 
 
-def _program(spoil: bool) -> str:
+def _program(isa: str, spoil: bool) -> str:
     """A C program that exits with the number of operands that differ after their call."""
     head = '#include <stdint.h>\n#include "tileformer.h"\n#include "tlf_port.h"\nint main(void);\n'
     head += f"{APART} int differs(const uint8_t *a, const uint8_t *b, int n)\n{{\n    int d = 0;\n"
     head += "    for (int i = 0; i < n; i++) { d |= a[i] != b[i]; }\n    return d;\n}\n"
-    pairs = [(kernel, seed) for kernel in ASSEMBLY for seed in range(len(SIZES))]
+    pairs = [(kernel, seed) for kernel in VARIANTS[isa] for seed in range(len(SIZES))]
     calls = "".join(f"    wrong += {kernel.name}_{seed}();\n" for kernel, seed in pairs)
     functions = "".join(_call(kernel, seed, spoil) for kernel, seed in pairs)
     return (
@@ -50,21 +58,23 @@ def _program(spoil: bool) -> str:
     )
 
 
-@pytest.mark.skipif(find_qemu() is None, reason="qemu-system-arm is not installed")
-@pytest.mark.parametrize("toolchain", [toolchain.name for toolchain in find_toolchains("armv7em")])
+@pytest.mark.skipif(not MADE, reason="neither qemu-system-arm nor qemu-system-riscv32 is installed")
+@pytest.mark.parametrize(("isa", "toolchain"), MADE)
 @pytest.mark.parametrize("spoil", [False, True])
-def test_assembly_kernels_on_qemu(tmp_path, toolchain, spoil):
+def test_kernels_on_qemu(tmp_path, isa, toolchain, spoil):
     main = tmp_path / "main.c"
-    main.write_text(_program(spoil))
-    port = find_port(ROOT, "mps2_an386")
-    sources = [main, *sorted({ROOT / kernel.source for kernel in ASSEMBLY}), *port.sources]
+    main.write_text(_program(isa, spoil))
+    board, cpu = BOARDS[isa]
+    port, kernels = find_port(ROOT, board), VARIANTS[isa]
+    sources = [main, *sorted({ROOT / source for kernel in kernels for source in kernel.sources}), *port.sources]
     elf = build(
         sources,
         [ROOT / "include", *port.include_dirs],
         tmp_path / "x.elf",
         linker_script=port.linker_script,
+        isa=isa,
         toolchain=toolchain,
         defines=["TLF_SEMIHOSTING"],
     ).elf
-    answers = sum(len(case_of(kernel, 1, 1, 1, 0).expected) for kernel in ASSEMBLY) * len(SIZES)
-    assert run_qemu(elf, timeout=20)[0] == (answers if spoil else 0)
+    answers = sum(len(case_of(kernel, 1, 1, 1, 0).expected) for kernel in kernels) * len(SIZES)
+    assert run_qemu(elf, timeout=20, cpu=cpu)[0] == (answers if spoil else 0)
