@@ -94,12 +94,17 @@ def flash_code_bytes(
     kernels: Iterable[str], calls: int, turns: int, sample_bytes: int, calibration: Calibration
 ) -> int:
     """The same from the kernels called, how many calls and loops there are, and the bytes of the sample."""
+    glue = calibration.network_code_bytes + calibration.call_code_bytes * calls
+    glue += calibration.loop_code_bytes * turns
+    return round(glue) + kernel_code_bytes(kernels, calibration) + sample_bytes
+
+
+def kernel_code_bytes(kernels: Iterable[str], calibration: Calibration) -> int:
+    """Bytes of code of kernel variants linked together: what several of them call counts once."""
     functions: dict[str, int] = {}
     for name in kernels:
         functions |= calibration.kernels[name].functions
-    glue = calibration.network_code_bytes + calibration.call_code_bytes * calls
-    glue += calibration.loop_code_bytes * turns
-    return round(glue) + sum(functions.values()) + sample_bytes
+    return sum(functions.values())
 
 
 def stage_cycles(

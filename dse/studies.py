@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
+import itertools
 import subprocess
 import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from cost_models.model import Budget
+from cost_models.model import Budget, kernel_code_bytes
 from dse import __version__, accuracy, execute, pipeline
 from dse.folders import staged, write_files
 from dse.pareto import Point
 from dse.pipeline import Prepared
+from dse.runs import RunResult
 
+PROCESSES = 2
 COLUMNS = (
+    "target",
     "model",
     "scope",
     "form",
     "ram_budget_bytes",
+    "chosen_wait_states",
+    "wait_states",
     "fits",
     "predicted_cycles",
     "executed_cycles",
@@ -31,6 +41,7 @@ COLUMNS = (
     "energy_uj",
     "arena_bytes",
     "flash_bytes",
+    "kernel_bytes",
     "stack_bytes",
     "bit_exact",
     "sqnr_db",
@@ -96,20 +107,48 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A Markdown table: the fastest schedule of every network with all the memory of the target."""
+    """A Markdown table: the fastest schedule of every network with all the memory of the target; of several targets,
+    cycles unfused and of the fastest form side by side."""
+    fitting = [row for row in rows if str(row["fits"]) == "True" and str(row["ram_budget_bytes"]) == "all"]
+    targets = tuple(dict.fromkeys(row["target"] for row in rows))
+    networks = tuple(dict.fromkeys((row["model"], row["scope"]) for row in fitting))
+    lines = _one_target(fitting, networks) if len(targets) == 1 else _targets(fitting, networks, targets)
+    return "\n".join(lines) + "\n"
+
+
+def _fastest(rows: Sequence[Mapping[str, Any]], **wanted: str) -> Mapping[str, Any] | None:
+    found = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    return min(found, key=lambda row: int(row["executed_cycles"]), default=None)
+
+
+def _one_target(rows: Sequence[Mapping[str, Any]], networks: Sequence[tuple[str, str]]) -> list[str]:
     lines = ["| network | form | cycles | predicted | MAC/cycle | latency | energy | arena | flash |"]
     lines.append("|---|---|---:|---:|---:|---:|---:|---:|---:|")
-    fitting = [row for row in rows if str(row["fits"]) == "True" and str(row["ram_budget_bytes"]) == "all"]
-    for case in dict.fromkeys((row["model"], row["scope"]) for row in fitting):
-        same = [row for row in fitting if (row["model"], row["scope"]) == case]
-        row = min(same, key=lambda r: int(r["executed_cycles"]))
-        lines.append(
-            f"| {case[0]} {case[1]} | {row['form']} | {int(row['executed_cycles']):,} | "
-            f"{float(row['error_percent']):+.1f} % | {float(row['mac_per_cycle']):.2f} | "
-            f"{float(row['latency_ms']):.2f} ms | "
-            f"{float(row['energy_uj']):,.0f} µJ | {int(row['arena_bytes']):,} B | {int(row['flash_bytes']):,} B |"
-        )
-    return "\n".join(lines) + "\n"
+    for model, scope in networks:
+        row = _fastest(rows, model=model, scope=scope)
+        if row:
+            lines.append(
+                f"| {model} {scope} | {row['form']} | {int(row['executed_cycles']):,} | "
+                f"{float(row['error_percent']):+.1f} % | {float(row['mac_per_cycle']):.2f} | "
+                f"{float(row['latency_ms']):.2f} ms | "
+                f"{float(row['energy_uj']):,.0f} µJ | {int(row['arena_bytes']):,} B | {int(row['flash_bytes']):,} B |"
+            )
+    return lines
+
+
+def _targets(
+    rows: Sequence[Mapping[str, Any]], networks: Sequence[tuple[str, str]], targets: Sequence[str]
+) -> list[str]:
+    lines = ["| cycles unfused / fastest form | " + " | ".join(targets) + " |", "|---|" + "---:|" * len(targets)]
+    for model, scope in networks:
+        cells = []
+        for target in targets:
+            plain = _fastest(rows, model=model, scope=scope, target=target, form="none")
+            best = _fastest(rows, model=model, scope=scope, target=target)
+            figures = [f"{int(row['executed_cycles']):,}" if row else "–" for row in (plain, best)]
+            cells.append(" / ".join(dict.fromkeys(figures)))
+        lines.append(f"| {model} {scope} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def commit() -> str:
@@ -125,47 +164,84 @@ def provenance(plan: Mapping[str, Any]) -> str:
     import optuna
 
     versions = f"tileformer {__version__}, numpy {numpy.__version__}, optuna {optuna.__version__}"
-    return (
-        f"commit {commit()}; {versions}; seed {plan['seed']}; target {plan.get('target') or ', '.join(plan['targets'])}"
-    )
+    return f"commit {commit()}; {versions}; seed {plan['seed']}; target {', '.join(plan['targets'])}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network in one form with one budget, its schedule chosen for one number of flash wait states."""
+
+    target: str
+    model: str
+    scope: str
+    form: str
+    ram_bytes: int
+    wait_states: int
 
 
 def _run(plan: Mapping[str, Any], progress: Callable[..., None]) -> list[Row]:
-    cases = [(m, scope, form) for m, scope in plan["models"] for form in plan["forms"]]
-    total = len(cases) * len(plan["ram_bytes"])
+    """A row a case and number of wait states it is executed with, in the plan's order."""
+    states = tuple(plan.get("wait_states", [0]))
+    axes = itertools.product(plan["targets"], plan["models"], plan["forms"], plan["ram_bytes"], states)
+    cases = [Case(target, model, scope, form, ram, chosen) for target, (model, scope), form, ram, chosen in axes]
+    work = functools.partial(_rows, trials=plan["trials"], seed=plan["seed"], states=states)
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for model, scope, form in cases:
-            prepared = pipeline.prepare(model, plan["target"], scope=scope, form=form)
-            for ram in plan["ram_bytes"]:
-                progress("study", len(rows), total, f"{model} {scope} {form}")
-                budget = Budget(ram_bytes=ram or None)
-                found = pipeline.find(prepared, ("latency",), budget, plan["trials"], plan["seed"])
-                point = found.best or found.nearest
-                rows.append(_row(prepared, point, (model, scope, form, ram), Path(scratch)))
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+        for done, (case, answer) in enumerate(zip(cases, pool.map(work, cases), strict=True), 1):
+            progress("study", done, len(cases), f"{case.target} {case.model} {case.scope} {case.form}")
+            rows += answer
     return rows
 
 
-def _row(prepared: Prepared, point: Point, case: tuple[str, str, str, int], folder: Path) -> Row:
-    model, scope, form, ram = case
-    cost, target = point.cost, prepared.target
+@functools.lru_cache(maxsize=1)
+def _prepared(target: str, model: str, scope: str, form: str) -> Prepared:
+    return pipeline.prepare(model, target, scope=scope, form=None if form == "best" else form)
+
+
+def _rows(case: Case, trials: int, seed: int, states: Sequence[int]) -> list[Row]:
+    """Search, build once, and execute with every number of wait states."""
+    prepared = _prepared(case.target, case.model, case.scope, case.form)
+    budget = Budget(ram_bytes=case.ram_bytes or None)
+    found = pipeline.find(prepared, ("latency",), budget, trials, seed, case.wait_states)
+    point = found.best or found.nearest
+    if not point.cost.fits:
+        return [_row(prepared, point, case, state) for state in states]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        execute.write_run_folder(prepared, point, folder)
+        toolchain = execute.build_firmware(folder, prepared.target)
+        runs = [(state, execute.execute_folder(folder, state, toolchain)[0]) for state in states]
+        return [_row(prepared, point, case, state) | _executed(prepared, point, state, run) for state, run in runs]
+
+
+def _row(prepared: Prepared, point: Point, case: Case, wait_states: int) -> Row:
+    cost, admitted = point.cost, {form.form: form.sqnr_db for form in prepared.forms}
     row: Row = dict.fromkeys(COLUMNS, "")
-    row |= {"model": model, "scope": scope, "form": form, "ram_budget_bytes": ram or "all", "fits": cost.fits}
-    row |= {"predicted_cycles": round(cost.cycles), "arena_bytes": cost.arena_bytes}
-    row |= {"sqnr_db": round(prepared.forms[0].sqnr_db, 1), "schedule": point.schedule.describe()}
-    if not cost.fits:
-        return row
-    result = execute.prove(prepared, point, folder)
+    row |= {"target": case.target, "model": case.model, "scope": case.scope, "form": point.schedule.form}
+    row |= {"ram_budget_bytes": case.ram_bytes or "all", "chosen_wait_states": case.wait_states}
+    row |= {"wait_states": wait_states, "fits": cost.fits, "arena_bytes": cost.arena_bytes}
+    used = {kernel for stage in cost.stages for kernel in stage.kernels}
     return row | {
-        "executed_cycles": result.cycles,
-        "error_percent": round(100 * (cost.cycles - result.cycles) / result.cycles, 2),
-        "mac_per_cycle": round(cost.macs / result.cycles, 3),
-        "latency_ms": round(1e3 * result.cycles / target.clock_hz, 3),
-        "energy_uj": round(1e6 * target.energy_joules(result.cycles), 1),
-        "arena_bytes": sum(result.arena_bytes.values()),
-        "flash_bytes": result.flash_bytes,
-        "stack_bytes": result.stack_bytes,
-        "bit_exact": result.bit_exact and result.canaries_intact,
+        "predicted_cycles": round(cost.cycles),
+        "kernel_bytes": kernel_code_bytes(used, prepared.calibration),
+        "sqnr_db": round(admitted[point.schedule.form], 1),
+        "schedule": point.schedule.describe(),
+    }
+
+
+def _executed(prepared: Prepared, point: Point, wait_states: int, run: RunResult) -> Row:
+    cost, target = prepared.price(point.schedule, wait_states=wait_states), prepared.target
+    return {
+        "predicted_cycles": round(cost.cycles),
+        "executed_cycles": run.cycles,
+        "error_percent": round(100 * (cost.cycles - run.cycles) / run.cycles, 2),
+        "mac_per_cycle": round(cost.macs / run.cycles, 3),
+        "latency_ms": round(1e3 * run.cycles / target.clock_hz, 3),
+        "energy_uj": round(1e6 * target.energy_joules(run.cycles), 1),
+        "arena_bytes": sum(run.arena_bytes.values()),
+        "flash_bytes": run.flash_bytes,
+        "stack_bytes": run.stack_bytes,
+        "bit_exact": run.bit_exact and run.canaries_intact,
     }
 
 
@@ -179,21 +255,31 @@ def _csv(rows: list[Row], columns: Sequence[str], header: str) -> str:
 
 
 def _markdown(rows: list[Row], plan: Mapping[str, Any], header: str) -> str:
-    shown: tuple[str, ...] = (
+    case: tuple[str, ...] = (
+        "target",
         "model",
         "scope",
         "form",
         "ram_budget_bytes",
+        "chosen_wait_states",
+        "wait_states",
+    )
+    figures: tuple[str, ...] = (
         "executed_cycles",
         "error_percent",
         "mac_per_cycle",
+        "latency_ms",
+        "energy_uj",
+        "arena_bytes",
     )
-    shown += ("latency_ms", "energy_uj", "arena_bytes", "flash_bytes", "bit_exact")
-    lines = [header.replace("# ", "Provenance: "), "", "| " + " | ".join(c.replace("_", " ") for c in shown) + " |"]
-    lines.append("|" + "---|" * len(shown))
+    figures += ("flash_bytes", "kernel_bytes", "bit_exact")
+    case = tuple(column for column in case if len({row[column] for row in rows}) > 1)
+    lines = [header.replace("# ", "Provenance: "), "", str(plan["description"]) + ".", ""]
+    lines += ["| " + " | ".join(c.replace("_", " ") for c in (*case, *figures)) + " |"]
+    lines.append("|" + "---|" * len(case + figures))
     for row in rows:
-        values = [str(row[c]) if row["fits"] or c in shown[:4] else "–" for c in shown]
+        values = [str(row[c]) if row["fits"] else "–" for c in figures]
         if not row["fits"]:
-            values[4] = f"does not fit: needs {row['arena_bytes']} B"
-        lines.append("| " + " | ".join(values) + " |")
+            values[0] = f"does not fit: needs {row['arena_bytes']} B"
+        lines.append("| " + " | ".join([*(str(row[c]) for c in case), *values]) + " |")
     return "\n".join(lines) + "\n"
