@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from codegen.build import ENTRY, WARNINGS, find_port, gcc_command, machine_flags
 from codegen.linker import GENERATED, linker_script
 from codegen.names import arena_symbol, stage_symbols
 from codegen.stage_text import Names, StageText
+from codegen.text import TEMPLATES
 from dse.kernel import Kernel, kernels_root
 from dse.program import Constant, Program, Stage
 from dse.target import Target
@@ -49,13 +48,6 @@ def emit(
     program: Program, target: Target, kernels: Mapping[str, Kernel], scale: IoScale, sample: Sample
 ) -> dict[str, str]:
     """Every file of the project by its relative path."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     used = {call.kernel: kernels[call.kernel] for call in program.calls()}
     sources = sorted({source for kernel in used.values() for source in kernel.sources})
     context = _context(program, target, kernels, scale, sample)
@@ -68,10 +60,10 @@ def emit(
     ports = [folder.relative_to(kernels_root()) for folder in _port_folders(target)]
     context["include"] = ["src", "src/kernels/include", *(f"src/{folder.as_posix()}" for folder in ports)]
     files = {
-        f"src/{name}": environment.get_template(f"{name}.j2").render(context)
+        f"src/{name}": TEMPLATES.get_template(f"{name}.j2").render(context)
         for name in ("network.h", "network.c", "weights.h", "weights.c", "sample.h", "main.c")
     }
-    files["Makefile"] = environment.get_template("Makefile.j2").render(context)
+    files["Makefile"] = TEMPLATES.get_template("Makefile.j2").render(context)
     files |= {f"src/{path}": text for path, text in copied.items()}
     return dict(sorted(files.items()))
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from codegen.text import TEMPLATES
 from dse.target import Target
 
 GENERATED = "cortex-m"  # the port of a target whose linker script is written from its regions
@@ -13,17 +10,8 @@ GENERATED = "cortex-m"  # the port of a target whose linker script is written fr
 
 def linker_script(target: Target) -> str:
     """The script of a Cortex-M target; functions stay in flash until `place_code` moves them."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     memories = [
         (r.name.upper(), "rx" if r.kind == "flash" else "rwx", f"0x{r.base:08X}", r.size_bytes) for r in target.regions
     ]
     arenas = [region.name for region in target.ram()]
-    return environment.get_template("link.ld.j2").render(
-        description=target.description, memories=memories, arenas=arenas
-    )
+    return TEMPLATES.get_template("link.ld.j2").render(description=target.description, memories=memories, arenas=arenas)
