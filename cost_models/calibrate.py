@@ -76,8 +76,11 @@ _N = (4, 9, 16, 31, 40, 100, 257, 700)
 
 def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
     """The calibration shapes of a variant as m, n, k (and other integers) that its contract serves; even columns where the
-    contract asks for them; products also from panels where the variant reads them."""
-    found = tuple(sizes for sizes in _shapes(kernel.op) if kernel.serves(_FACTS | sizes))
+    contract asks for them; products also from panels where the variant reads them. Shapes too deep or too wide for the
+    variant are cut to 2."""
+    cuts = ([sizes | cut for cut in ({}, {"k": 2}, {"n": 2})] for sizes in _shapes(kernel.op))
+    served = (next((sizes for sizes in cut if kernel.serves(_FACTS | sizes)), {}) for cut in cuts)
+    found = tuple(dict(items) for items in dict.fromkeys(tuple(sizes.items()) for sizes in served) if items)
     source = {"linear": "x_panels", "probs": "q_panels", "attend": "e_panels"}.get(kernel.op.split("_")[0])
     if source and kernel.layout == "quads":
         found += tuple(sizes | {source: 1} for sizes in found[::2])

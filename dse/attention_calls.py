@@ -91,14 +91,16 @@ class AttentionCalls:
         depth = self.build.shape(self.block.query.outputs[0])[1] // op.integer("heads")
         bound, shift = quant.score_bound(depth), op.integer("shift")
         mult = int(self.build.model.constants[op.constant("mult")].max())
-        facts = {"k": depth, "bound": bound, "mult": mult, "half": 1 << shift >> 1, "steps": mult * bound >> shift}
+        tokens = self.build.shape(self.block.query.outputs[0])[0]
+        facts = {"n": tokens, "k": depth, "bound": bound, "mult": mult}
+        facts |= {"half": 1 << shift >> 1, "steps": mult * bound >> shift}
         return self.build.choose(f"probs_{self._map()}", "probs", layout, **facts)
 
     def _attend_kernel(self, layout: str) -> Kernel:
         tokens, width = self.build.shape(self.block.value.outputs[0])
         n = width // self.block.probs.integer("heads")
         kind = "add" if self.block.output is None else "panels" if self._panels("context") else "rows"
-        return self.build.choose(f"attend_{kind}", "attend", layout, n=n, bound=255 * 127 * tokens)
+        return self.build.choose(f"attend_{kind}", "attend", layout, n=n, k=tokens, bound=255 * 127 * tokens)
 
     def _side_kernel(self, kind: str, op: Op, layout: str | None = None) -> Kernel:
         return self.build.choose(kind, "linear", layout, bound=self.build.bound(op))

@@ -305,7 +305,11 @@ void tlf_attend_rows_smlad2x4(const tlf_attend_args *args);
 void tlf_attend_panels_smlad2x4(const tlf_attend_args *args);
 void tlf_attend_add_smlad2x4(const tlf_attend_args *args);
 
-/* armv7em: the same with a longer loop over the depth */
+/* armv7em: heads of 1 or 2 features, at most 512 keys */
+void tlf_probs_rows_shallow(const tlf_probs_args *args);
+void tlf_probs_panels_shallow(const tlf_probs_args *args);
+
+/* armv7em: smlad2x4 with a longer loop over the depth */
 void tlf_linear_rows_smlad2x4u16(const tlf_linear_args *args);
 void tlf_linear_panels_smlad2x4u16(const tlf_linear_args *args);
 void tlf_linear_keys_smlad2x4u16(const tlf_linear_args *args);
@@ -318,7 +322,7 @@ void tlf_attend_rows_smlad2x4u16(const tlf_attend_args *args);
 void tlf_attend_panels_smlad2x4u16(const tlf_attend_args *args);
 void tlf_attend_add_smlad2x4u16(const tlf_attend_args *args);
 
-/* armv7em-m7: the same in the order of the Cortex-M7 */
+/* armv7em-m7: smlad2x4 in the order of the Cortex-M7 */
 void tlf_linear_rows_smlad2x4m7(const tlf_linear_args *args);
 void tlf_linear_panels_smlad2x4m7(const tlf_linear_args *args);
 void tlf_linear_keys_smlad2x4m7(const tlf_linear_args *args);
