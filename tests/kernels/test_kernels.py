@@ -10,7 +10,7 @@ import sys
 import cases
 import numpy as np
 import pytest
-from cases import HEADER, case_of
+from cases import HEADER, case_of, served, serves
 from runners import Board, Host
 
 from codegen.build import find_toolchains
@@ -32,12 +32,7 @@ def _sizes(kernel, count: int) -> list[tuple[int, int, int]]:
     drawn += [(rng.choice(ROWS), n, rng.choice(DEPTHS)) for n in COLUMNS]
     drawn += [(rng.choice(ROWS), rng.choice(COLUMNS), k) for k in DEPTHS] + [(3, 37, 4), (2, 66, 1)]
     drawn += [(rng.choice(ROWS), rng.choice(COLUMNS), rng.choice(DEPTHS)) for _ in range(count - len(drawn))]
-    cuts = ([(m, n, k), (m, n, 1 + k % 2), (m, 1 + n % 2, k)] for m, n, k in drawn)
-    return [size for cut in cuts for size in [*filter(lambda size: _serves(kernel, *size), cut)][:1]]
-
-
-def _serves(kernel, m: int, n: int, k: int) -> bool:
-    return kernel.serves({"bound": 1, "mult": 1, "half": 2, "steps": 1, "n": n, "k": k})
+    return [size for sizes in drawn for size in served(kernel, *sizes)]
 
 
 BOARDS = [
@@ -80,7 +75,7 @@ def test_accumulators_at_their_bound(board, kernel, low, monkeypatch):
     monkeypatch.setattr(cases, "int8", ends)
     for seed, (m, n) in enumerate(((1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (3, 512))):
         for depth in (deepest, 2):
-            if n * depth < 4096 and _serves(kernel, m, n, depth):
+            if n * depth < 4096 and serves(kernel, m, n, depth):
                 board.check(kernel, case_of(kernel, m, n, depth, 4 * seed))
 
 
