@@ -25,7 +25,8 @@
  *               2^16), so SXTB16 yields the even columns, and the raw word times the panel accumulates 256 * odd + even.
  *               Edges are padded with zero columns and zero depth. A dense matrix has stride = 8 * ceil(k / 2) and takes
  *               ceil(n / 4) * stride bytes. A slice of the depth (a head of K, a head's share of W_O) that starts at an
- *               even d is reached by offsetting the pointer by 4 * d bytes; a slice of columns starts at a multiple of 4.
+ *               even d is reached by offsetting the pointer by 4 * d bytes; a slice of columns starts at a multiple of 4, one
+ *               of 1 or 2 columns at any even c, (c % 4 / 2) * 4 bytes into its group: the other word is not read.
  *   keys, values  K and V as right-hand operand of the scores and of softmax . V: keys have column = key token, depth =
  *               head feature; values have column = head feature, depth = key token.
  *   Channel parameters of n output columns:
