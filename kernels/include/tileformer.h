@@ -312,6 +312,11 @@ void tlf_probs_panels_shallow(const tlf_probs_args *args);
 void tlf_attend_rows_shallow(const tlf_attend_args *args);
 void tlf_attend_panels_shallow(const tlf_attend_args *args);
 
+/* armv7em: softmax . V of so many keys that the sums pass 23 bits */
+void tlf_attend_rows_deep(const tlf_attend_args *args);
+void tlf_attend_panels_deep(const tlf_attend_args *args);
+void tlf_attend_add_deep(const tlf_attend_args *args);
+
 /* armv7em: smlad2x4 with a longer loop over the depth */
 void tlf_linear_rows_smlad2x4u16(const tlf_linear_args *args);
 void tlf_linear_panels_smlad2x4u16(const tlf_linear_args *args);
