@@ -76,8 +76,11 @@ _N = (4, 9, 16, 31, 40, 100, 257, 700)
 
 def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
     """The calibration shapes of a variant as m, n, k (and other integers) that its contract serves; even columns where the
-    contract asks for them; products also from panels where the variant reads them."""
-    found = tuple(sizes for sizes in _shapes(kernel.op) if kernel.serves(_FACTS | sizes))
+    contract asks for them; products also from panels where the variant reads them. Shapes too deep, too wide or too
+    shallow for the variant are changed."""
+    changed = ([sizes | c for c in ({}, {"k": 2}, {"n": 2}, _deeper(sizes))] for sizes in _shapes(kernel.op))
+    served = (next((sizes for sizes in several if _serves(kernel, sizes)), {}) for several in changed)
+    found = tuple(dict(items) for items in dict.fromkeys(tuple(sizes.items()) for sizes in served) if items)
     source = {"linear": "x_panels", "probs": "q_panels", "attend": "e_panels"}.get(kernel.op.split("_")[0])
     if source and kernel.layout == "quads":
         found += tuple(sizes | {source: 1} for sizes in found[::2])
@@ -85,6 +88,15 @@ def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
 
 
 _FACTS = {"k": 4, "n": 4, "bound": 1, "mult": 1, "half": 2, "steps": 1}
+
+
+def _deeper(sizes: Mapping[str, int]) -> dict[str, int]:
+    return {"k": 260 + sizes["k"]} if "k" in sizes else {}
+
+
+def _serves(kernel: Kernel, sizes: Mapping[str, int]) -> bool:
+    largest = {"bound": 255 * 127 * sizes.get("k", 1)} if kernel.op.startswith("attend") else {}
+    return kernel.serves(_FACTS | sizes | largest)
 
 
 def _shapes(op: str) -> tuple[dict[str, int], ...]:

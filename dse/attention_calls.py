@@ -5,6 +5,8 @@ lower_attention.py arranges them in the order the schedule asks for.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,14 +93,16 @@ class AttentionCalls:
         depth = self.build.shape(self.block.query.outputs[0])[1] // op.integer("heads")
         bound, shift = quant.score_bound(depth), op.integer("shift")
         mult = int(self.build.model.constants[op.constant("mult")].max())
-        facts = {"k": depth, "bound": bound, "mult": mult, "half": 1 << shift >> 1, "steps": mult * bound >> shift}
+        tokens = self.build.shape(self.block.query.outputs[0])[0]
+        facts = {"n": tokens, "k": depth, "bound": bound, "mult": mult}
+        facts |= {"half": 1 << shift >> 1, "steps": mult * bound >> shift}
         return self.build.choose(f"probs_{self._map()}", "probs", layout, **facts)
 
     def _attend_kernel(self, layout: str) -> Kernel:
         tokens, width = self.build.shape(self.block.value.outputs[0])
         n = width // self.block.probs.integer("heads")
         kind = "add" if self.block.output is None else "panels" if self._panels("context") else "rows"
-        return self.build.choose(f"attend_{kind}", "attend", layout, n=n, bound=255 * 127 * tokens)
+        return self.build.choose(f"attend_{kind}", "attend", layout, n=n, k=tokens, bound=255 * 127 * tokens)
 
     def _side_kernel(self, kind: str, op: Op, layout: str | None = None) -> Kernel:
         return self.build.choose(kind, "linear", layout, bound=self.build.bound(op))
@@ -138,8 +142,25 @@ class AttentionCalls:
     def _key_depth(self) -> int:
         return self.shape.e if self.block.key is None else self.tile * self.shape.score_pad
 
+    def _pairs(self) -> bool:
+        """Whether V of two heads shares a column group of the layout."""
+        return 2 * self.shape.value_pad == self.right.group and self.tile % 2 == 0
+
     def _value_bytes(self) -> int:
-        return self.right.size_bytes(self.shape.value_pad, self.shape.s)
+        """Bytes of V of a head."""
+        stride = self.right.stride_bytes(self.shape.s)
+        return stride // 2 if self._pairs() else self.right.size_bytes(self.shape.value_pad, self.shape.s)
+
+    @contextmanager
+    def each_head(self, count: Affine) -> Iterator[tuple[Affine, Pointer]]:
+        """A loop over `count` heads of a tile: yields (head inside the tile, its V)."""
+        loop, size = self.build.loop, self._value_bytes()
+        if self._pairs():
+            with loop("pair", count, 2) as (pair, _), loop("half", 2, 1) as (half, _):
+                yield pair + half, self.build.at(self.values, pair * size + half * self.right.half_bytes)
+            return
+        with loop("one", count, 1) as (one, _):
+            yield one, self.build.at(self.values, one * size)
 
     # ---- projections --------------------------------------------------------------------------------------------------
 
@@ -166,10 +187,10 @@ class AttentionCalls:
     def project_values(self, head: Affine, head_n: Affine) -> None:
         """V (or U = X·VO) of a head tile, as the right-hand operand of softmax·V.
 
-        A head whose width is no multiple of the layout's column group is projected on its own.
+        A head whose width is no multiple of the layout's column group is projected on its own, unless two heads make one.
         """
         stride = self.right.stride_bytes(self.shape.s)
-        if self.shape.value_pad % self.right.group == 0:
+        if self.shape.value_pad % self.right.group == 0 or self._pairs():
             weights = self._weights("linear_values", self.block.value, self.shape.value_pad, self.tile)
             self._project(self.block.value, weights, self.values, stride, head, head_n)
             return
@@ -234,7 +255,7 @@ class AttentionCalls:
         return panels_stride_bytes(self.shape.s) if self._panels("map") else self.shape.s
 
     def attend(
-        self, e: Pointer, sums: Pointer, y: Pointer, stride: int, head: Affine, local: Affine, rows: Affine
+        self, e: Pointer, sums: Pointer, values: Pointer, y: Pointer, stride: int, head: Affine, rows: Affine
     ) -> None:
         """softmax·V of one head into the context, or (fused VO) added to the int32 accumulators."""
         op, shape = self.block.attend, self.shape
@@ -243,7 +264,7 @@ class AttentionCalls:
             self._attend_kernel(self.right.name),
             op,
             e=e,
-            values=self.build.at(self.values, local * self._value_bytes()),
+            values=values,
             sum=sums,
             scale=self.build.at(self._constant(op, "scale"), head * 4),
             y=y,

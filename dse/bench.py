@@ -109,6 +109,8 @@ def _rows(kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder:
         for name, z in shapes(kernel.op).items()
         if kernel.serves(facts | {"n": z.get("n", 1), "k": z.get("k", 1)})
     }
+    if not names:
+        return []
     measured, functions = run_calls(kernel, tuple(names.values()), target, kernels, folder)
     code = sum(size for name, size in functions.items() if not name.startswith("tlf_mem"))
     return [

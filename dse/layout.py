@@ -48,6 +48,7 @@ class Right:
     group: int
     depth_multiple: int
     reads_panels: bool = False  # its kernels multiply with int16 panels
+    half_bytes: int = 0  # offset of the second half of a column group
 
     def depth(self, depth: int) -> int:
         """`depth` rounded up to what the layout stores."""
@@ -171,7 +172,7 @@ class Quads(Right):
         return bias, mult
 
 
-RIGHT: Mapping[str, Right] = {"columns": Columns("columns", 1, 1), "quads": Quads("quads", 4, 2, True)}
+RIGHT: Mapping[str, Right] = {"columns": Columns("columns", 1, 1), "quads": Quads("quads", 4, 2, True, 4)}
 
 
 def is_high(mult: Array, rounding: int, preshift: int, shift: int) -> bool:

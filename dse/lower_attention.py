@@ -122,10 +122,10 @@ def _map_heads(
         calls.new("map", calls.map_bytes(calls.map_rows), "map", "u8")
         calls.new("sum", 4 * calls.map_rows, "sum", "s32")
     e, sums = Pointer(name), Pointer(f"{calls.name}.sum")
-    with build.loop("sub", row_n, calls.map_rows) as (sub, sub_n), build.loop("one", head_n, 1) as (one, _):
+    with build.loop("sub", row_n, calls.map_rows) as (sub, sub_n), calls.each_head(head_n) as (one, values):
         first = sub if calls.choice.query == "rows" else row + sub
         calls.probs(e, sums, first, head + one, one, sub_n)
-        calls.attend(e, sums, sink.at(sink_row + sub, sink_head + one), sink.stride, head + one, one, sub_n)
+        calls.attend(e, sums, values, sink.at(sink_row + sub, sink_head + one), sink.stride, head + one, sub_n)
 
 
 def _layer_wise(calls: AttentionCalls) -> None:
@@ -143,9 +143,9 @@ def _layer_wise(calls: AttentionCalls) -> None:
     with build.stage(block.attend.name, block.attend):
         if sink.accumulators is not None:
             calls.zero(sink.accumulators, tokens)
-        with build.loop("one", shape.heads, 1) as (one, _):
+        with calls.each_head(every) as (one, values):
             at = build.at(e, one * calls.map_bytes(shape.s)), build.at(sums, one * (4 * shape.s))
-            calls.attend(*at, sink.at(zero, one), sink.stride, one, one, tokens)
+            calls.attend(*at, values, sink.at(zero, one), sink.stride, one, tokens)
         if sink.accumulators is not None:
             calls.narrow(sink.accumulators, zero, tokens)
     if sink.context is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dse.blocks import attention_blocks, feed_forward_blocks
@@ -184,6 +184,19 @@ def check_schedule(schedule: Schedule, space: Space) -> None:
         raise ValueError(f"schedule: the nest {nest} is not possible with head tile {a.heads} and form {schedule.form}")
 
 
+def _can_serve(kernel: Kernel, models: Iterable[Model]) -> bool:
+    """False when a variant of probs or attend is made for other sizes than those of any attention of the models."""
+    family, easy = family_of(kernel.op), {"bound": 1, "mult": 1, "half": 2, "steps": 1}
+    sizes: dict[str, list[dict[str, int]]] = {"probs": [], "attend": []}
+    for model, block in ((model, block) for model in models for block in attention_blocks(model)):
+        scores, values = (model.tensors[op.outputs[0]].shape for op in (block.query, block.value))
+        heads = block.probs.integer("heads")
+        sizes["probs"].append({"n": scores[0], "k": scores[1] // heads})
+        sizes["attend"].append({"n": values[1] // heads, "k": values[0]})
+    found = sizes.get(family, [])
+    return not found or any(kernel.serves(easy | size) for size in found)
+
+
 def _variants(family: str, kernels: Sequence[Kernel]) -> tuple[str, ...]:
     """The variants of a family, "ref" first, then in the order of the manifest."""
     found = {k.name.removeprefix(k.op + "_"): None for k in kernels if family_of(k.op) == family}
@@ -209,7 +222,7 @@ def build_space(models: Mapping[str, Model], target: Target, kernels: Mapping[st
     """The space over the given int8 models, one per admitted form, in the order given."""
     model = next(iter(models.values()))
     attentions, pairs = attention_blocks(model), feed_forward_blocks(model)
-    known = [kernel for kernel in kernels.values() if runs_on(kernel, target.isa)]
+    known = [k for k in kernels.values() if runs_on(k, target.isa) and _can_serve(k, models.values())]
     context = Context(
         tokens=model.tensors[attentions[0].input].shape[0] if attentions else model.tensors[model.input].shape[0],
         heads=attentions[0].probs.integer("heads") if attentions else 1,

@@ -4,4 +4,4 @@
 #define TLF_PIPELINED
 #define TLF_UNROLL 16
 
-#include "../armv7em/probs_smlad2x4.inc"
+#include "probs_smlad2x4m7.inc"

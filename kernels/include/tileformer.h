@@ -25,7 +25,8 @@
  *               2^16), so SXTB16 yields the even columns, and the raw word times the panel accumulates 256 * odd + even.
  *               Edges are padded with zero columns and zero depth. A dense matrix has stride = 8 * ceil(k / 2) and takes
  *               ceil(n / 4) * stride bytes. A slice of the depth (a head of K, a head's share of W_O) that starts at an
- *               even d is reached by offsetting the pointer by 4 * d bytes; a slice of columns starts at a multiple of 4.
+ *               even d is reached by offsetting the pointer by 4 * d bytes; a slice of columns starts at a multiple of 4, one
+ *               of 1 or 2 columns at any even c, (c % 4 / 2) * 4 bytes into its group: the other word is not read.
  *   keys, values  K and V as right-hand operand of the scores and of softmax . V: keys have column = key token, depth =
  *               head feature; values have column = head feature, depth = key token.
  *   Channel parameters of n output columns:
@@ -305,7 +306,18 @@ void tlf_attend_rows_smlad2x4(const tlf_attend_args *args);
 void tlf_attend_panels_smlad2x4(const tlf_attend_args *args);
 void tlf_attend_add_smlad2x4(const tlf_attend_args *args);
 
-/* armv7em: the same with a longer loop over the depth */
+/* armv7em: heads of 1 or 2 features, at most 512 keys */
+void tlf_probs_rows_shallow(const tlf_probs_args *args);
+void tlf_probs_panels_shallow(const tlf_probs_args *args);
+void tlf_attend_rows_shallow(const tlf_attend_args *args);
+void tlf_attend_panels_shallow(const tlf_attend_args *args);
+
+/* armv7em: softmax . V of so many keys that the sums pass 23 bits */
+void tlf_attend_rows_deep(const tlf_attend_args *args);
+void tlf_attend_panels_deep(const tlf_attend_args *args);
+void tlf_attend_add_deep(const tlf_attend_args *args);
+
+/* armv7em: smlad2x4 with a longer loop over the depth */
 void tlf_linear_rows_smlad2x4u16(const tlf_linear_args *args);
 void tlf_linear_panels_smlad2x4u16(const tlf_linear_args *args);
 void tlf_linear_keys_smlad2x4u16(const tlf_linear_args *args);
@@ -318,7 +330,7 @@ void tlf_attend_rows_smlad2x4u16(const tlf_attend_args *args);
 void tlf_attend_panels_smlad2x4u16(const tlf_attend_args *args);
 void tlf_attend_add_smlad2x4u16(const tlf_attend_args *args);
 
-/* armv7em-m7: the same in the order of the Cortex-M7 */
+/* armv7em-m7: smlad2x4 in the order of the Cortex-M7 */
 void tlf_linear_rows_smlad2x4m7(const tlf_linear_args *args);
 void tlf_linear_panels_smlad2x4m7(const tlf_linear_args *args);
 void tlf_linear_keys_smlad2x4m7(const tlf_linear_args *args);

@@ -327,6 +327,18 @@ def mean(kernel, m, n, k, rng, extreme):
     return Case(integers, {"x": rows(x, n + 3), "y": bytes(n)}, {"y": y.tobytes()}, ("x", "y"))
 
 
+def serves(kernel, m: int, n: int, k: int) -> bool:
+    """Whether these sizes are within the contract of the variant."""
+    bound = (255 if kernel.op.startswith("attend") else 128) * 127 * k
+    return kernel.serves({"bound": bound, "mult": 1, "half": 2, "steps": 1, "n": n, "k": k})
+
+
+def served(kernel, m: int, n: int, k: int) -> list[tuple[int, int, int]]:
+    """The sizes, with another depth or else another width where the contract of the variant asks; [] if that helps not."""
+    sizes = (m, n, k), (m, n, 1 + k % 2), (m, 1 + n % 2, k), (m, n, 260 + 7 * k)
+    return [size for size in sizes if serves(kernel, *size)][:1]
+
+
 def case_of(kernel, m: int, n: int, k: int, seed: int) -> Case:
     """A random call of a variant at these sizes; one in four has operands at the ends of int8."""
     rng = np.random.default_rng([seed, m, n, k])

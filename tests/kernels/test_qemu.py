@@ -2,7 +2,7 @@
 firmware."""
 
 import pytest
-from cases import case_of, record_fields
+from cases import case_of, record_fields, served
 
 from codegen.build import build, find_port, find_toolchains
 from codegen.device import find_qemu, run_qemu
@@ -32,7 +32,8 @@ def _bytes(name: str, data: bytes, offset: int) -> str:
 
 def _call(kernel: Kernel, seed: int, spoil: bool) -> str:
     """Operands, answers and a C function of that call: how many operands differ after it."""
-    case, stem, values, text, body = case_of(kernel, *SIZES[seed], seed), f"{kernel.name}_{seed}", [], "", ""
+    (sizes,) = served(kernel, *SIZES[seed])
+    case, stem, values, text, body = case_of(kernel, *sizes, seed), f"{kernel.name}_{seed}", [], "", ""
     operands = {"scratch": bytes(max(4, kernel.scratch.evaluate(case.integers)))} | case.operands
     for field, is_pointer in record_fields(kernel.args):
         offset = int(field in case.unaligned)
