@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dse.layout import RIGHT
 
@@ -31,10 +33,15 @@ class Expression:
 
     text: str
     run: Callable[[Mapping[str, int]], int] = field(compare=False, repr=False)
+    run_many: Callable[[Mapping[str, Any]], Any] = field(compare=False, repr=False)
 
     def evaluate(self, values: Mapping[str, int]) -> int:
         """The value at these integers; KeyError when a name is missing."""
         return self.run(values)
+
+    def evaluate_many(self, values: Mapping[str, Any]) -> Any:
+        """The values where some of the integers are int64 arrays of one shape: an array, or an int when none matters."""
+        return self.run_many(values)
 
 
 def parse_expression(text: str) -> Expression:
@@ -43,7 +50,17 @@ def parse_expression(text: str) -> Expression:
         source = _source(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"expression {text!r}: {error}; allowed: names, integers, + - * // %, comparisons") from error
-    return Expression(text, eval(f"lambda values: {source}", {"__builtins__": {}, "int": int, "min": min, "max": max}))
+    one = {"__builtins__": {}, "int": int, "min": min, "max": max}
+    many = {"__builtins__": {}, "int": _as_integer, "min": _each(np.minimum), "max": _each(np.maximum)}
+    return Expression(text, *(eval(f"lambda values: {source}", names) for names in (one, many)))
+
+
+def _as_integer(value: Any) -> Any:
+    return value * 1  # True and arrays of it are 1
+
+
+def _each(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    return lambda *values: reduce(function, values)
 
 
 def _source(node: ast.expr) -> str:
@@ -84,7 +101,32 @@ class Kernel:
         return self.when.evaluate(facts) != 0
 
 
-Variants = Mapping[str, tuple[Kernel, ...]]  # kernel op -> variants, best first
+Kernels = tuple[Kernel, ...]  # one kernel, or rivals for the same calls: the first is called, the others only priced
+
+
+@dataclass(frozen=True, eq=False)
+class Variants:
+    """What a target runs. by_op: kernel op -> variants, best (last in the manifest) first."""
+
+    by_op: Mapping[str, Kernels]
+    _known: dict[tuple[object, ...], Kernels] = field(default_factory=dict)
+
+    def named(self, op: str, variant: str) -> Kernel | None:
+        """The variant of that name, if the target has it."""
+        name = f"{op}_{variant}"
+        return next((kernel for kernel in self.by_op.get(op, ()) if kernel.name == name), None)
+
+    def serving(self, op: str, wanted: Sequence[str], layout: str | None, facts: Mapping[str, int]) -> Kernels:
+        """For each wanted variant the kernel that serves in its place: itself, else the best that can; () when none can.
+
+        A variant can serve when its right-hand layout is `layout` (None: any) and its contract (`when`) holds.
+        """
+        key = (op, *wanted, layout, *facts.values())
+        if key not in self._known:
+            able = [k for k in self.by_op.get(op, ()) if layout in (None, k.layout) and k.serves(facts)]
+            chosen = [next((k for k in able if k is self.named(op, name)), None) for name in wanted]
+            self._known[key] = tuple(k or able[0] for k in chosen) if able else ()
+        return self._known[key]
 
 
 def kernels_root() -> Path:
@@ -151,12 +193,12 @@ def kernels_for(op: str, isa: str, kernels: Mapping[str, Kernel]) -> tuple[Kerne
 
 
 def variants_by_op(kernels: Mapping[str, Kernel], isa: str) -> Variants:
-    """Kernel op -> the variants an instruction set runs, best (last in the manifest) first."""
+    """The variants an instruction set runs."""
     found: dict[str, list[Kernel]] = {}
     for kernel in kernels.values():
         if runs_on(kernel, isa):
             found.setdefault(kernel.op, []).insert(0, kernel)
-    return {op: tuple(variants) for op, variants in found.items()}
+    return Variants({op: tuple(variants) for op, variants in found.items()})
 
 
 def integers_used(kernels: Mapping[str, Kernel]) -> frozenset[str]:
