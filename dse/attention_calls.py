@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dse import quant
 from dse.blocks import AttentionBlock
 from dse.builder import Builder, Matrix, Weights
+from dse.facts import facts_of
 from dse.ir import Op
 from dse.kernel import Kernels
 from dse.layout import RIGHT, Right, panels_bytes, panels_stride_bytes
@@ -90,18 +90,13 @@ class AttentionCalls:
         return "panels" if self._panels("map") else "rows"
 
     def _probs_kernel(self, layout: str) -> Kernels:
-        op = self.block.probs
-        depth = self.build.shape(self.block.query.outputs[0])[1] // op.integer("heads")
-        bound, shift = quant.score_bound(depth), op.integer("shift")
-        mult = int(self.build.model.constants[op.constant("mult")].max())
-        facts = {"k": depth, "bound": bound, "mult": mult, "half": 1 << shift >> 1, "steps": mult * bound >> shift}
+        facts = facts_of(self.build.model, self.block.probs)
         return self.build.choose(f"probs_{self._map()}", "probs", layout, **facts)
 
     def _attend_kernel(self, layout: str) -> Kernels:
-        tokens, width = self.build.shape(self.block.value.outputs[0])
-        n = width // self.block.probs.integer("heads")
+        facts = facts_of(self.build.model, self.block.attend)
         kind = "add" if self.block.output is None else "panels" if self._panels("context") else "rows"
-        return self.build.choose(f"attend_{kind}", "attend", layout, n=n, bound=255 * 127 * tokens)
+        return self.build.choose(f"attend_{kind}", "attend", layout, **facts)
 
     def _side_kernel(self, kind: str, op: Op, layout: str | None = None) -> Kernels:
         return self.build.choose(kind, "linear", layout, bound=self.build.bound(op))

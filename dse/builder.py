@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from dse import quant
+from dse.facts import facts_of
 from dse.ir import Array, Model, Op
 from dse.kernel import Kernels, Variants
 from dse.layout import RIGHT, Right, is_high, panels_bytes, panels_stride_bytes
@@ -23,7 +23,6 @@ _PACKED: WeakKeyDictionary[Model, dict[tuple[str | int, ...], tuple[Constant, Co
 """Weights in kernel layout by model: packed for the first schedule that reads them, shared by all others."""
 _STORED: WeakKeyDictionary[Model, dict[str, Constant]] = WeakKeyDictionary()
 """All other constants by model, name by name."""
-_BOUNDS: WeakKeyDictionary[Model, dict[str, int]] = WeakKeyDictionary()
 _SCRATCHED = ("tlf_linear_args", "tlf_linear_residual_args", "tlf_probs_args", "tlf_attend_args")
 
 
@@ -253,11 +252,7 @@ class Builder:
 
     def bound(self, op: Op) -> int:
         """Largest magnitude of the op's accumulators over all int8 inputs."""
-        known = _BOUNDS.setdefault(self.model, {})
-        if op.name not in known:
-            weights, bias = (self.model.constants[op.constant(role)] for role in ("w", "bias"))
-            known[op.name] = int(quant.accumulator_bound(weights, bias).max())
-        return known[op.name]
+        return facts_of(self.model, op)["bound"]
 
     def weights(
         self, op: Op, kernels: Kernels, heads: int = 1, tile: int = 1, head_width: int = 0, depth_width: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, reduce
 from pathlib import Path
@@ -34,6 +34,11 @@ class Expression:
     text: str
     run: Callable[[Mapping[str, int]], int] = field(compare=False, repr=False)
     run_many: Callable[[Mapping[str, Any]], Any] = field(compare=False, repr=False)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The integers it asks for."""
+        return frozenset(re.findall(r"[a-z_]+", self.text)) - {"min", "max"}
 
     def evaluate(self, values: Mapping[str, int]) -> int:
         """The value at these integers; KeyError when a name is missing."""
@@ -201,7 +206,18 @@ def variants_by_op(kernels: Mapping[str, Kernel], isa: str) -> Variants:
     return Variants({op: tuple(variants) for op, variants in found.items()})
 
 
-def integers_used(kernels: Mapping[str, Kernel]) -> frozenset[str]:
-    """The call arguments and facts that any kernel's price, scratch or contract depends on."""
-    texts = (e.text for k in kernels.values() for e in (k.scratch, k.when, *(term for _, term in k.terms)))
-    return frozenset(name for text in texts for name in re.findall(r"[a-z_]+", text))
+def tests_of(kernels: Iterable[Kernel]) -> tuple[Expression, ...]:
+    """All that prices, scratch and contracts of these kernels can tell about integers: the comparisons they make, and names
+    that they use outside any."""
+    texts = {e.text for k in kernels for e in (k.scratch, k.when, *(term for _, term in k.terms))}
+    found = {test for text in texts for test in _tests(ast.parse(text, mode="eval").body)}
+    return tuple(parse_expression(text) for text in sorted(found))
+
+
+def _tests(node: ast.expr) -> Iterator[str]:
+    if isinstance(node, ast.Compare | ast.Name):
+        yield ast.unparse(node)
+        return
+    for child in node.args if isinstance(node, ast.Call) else ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):
+            yield from _tests(child)

@@ -11,10 +11,11 @@ from cost_models.calibration import Calibration
 from cost_models.model import flash_code_bytes
 from cost_models.parts import from_turns, join, price_part
 from cost_models.tables import Tables, price_steps
-from dse.blocks import Part, likeness, parts
+from dse.blocks import Part, parts
 from dse.cost import Cost, PartCosts
+from dse.facts import likeness
 from dse.ir import Array, Model
-from dse.kernel import Kernel, Variants, integers_used, runs_on, variants_by_op
+from dse.kernel import Kernel, Variants, runs_on, tests_of, variants_by_op
 from dse.lower import LoweredPart, lower_part
 from dse.schedule import Schedule
 from dse.target import Target
@@ -49,10 +50,10 @@ class HousePrices:
         """The distinct parts of a form, each with how often it occurs: parts that look alike are priced once."""
         if form not in self._parts:
             model = self.models[form]
-            matters = integers_used({n: k for n, k in self.kernels.items() if runs_on(k, self.target.isa)})
+            tests = tests_of(kernel for kernel in self.kernels.values() if runs_on(kernel, self.target.isa))
             alike: dict[tuple[object, ...], list[Part]] = {}
             for part in parts(model):
-                alike.setdefault(likeness(model, part, matters), []).append(part)
+                alike.setdefault(likeness(model, part, tests), []).append(part)
             self._parts[form] = [(same[0], len(same)) for same in alike.values()]
         return self._parts[form]
 
