@@ -16,6 +16,7 @@ import numpy as np
 from cost_models.calibration import Calibration
 from cost_models.counts import call_traffic
 from dse.alloc import live_spans
+from dse.builder import Asked
 from dse.cost import PartCosts
 from dse.ir import Array
 from dse.kernel import Kernel, Kernels
@@ -155,22 +156,28 @@ def _floors(
     }
     spans = live_spans(program.stages, program.input.base, program.output.base)
     scratch = {asked.scratch: (family_of(op), asked) for (op, _), asked in part.asked.items() if asked.scratch}
-    leaves = np.array(sorted({span.first for span in spans.values()}))
-    alive = np.zeros((len(leaves), count), np.int64)
+    first, last = np.array([(spans[b.name].first, spans[b.name].last) for b in program.buffers]).T
+    leaves = np.unique(first)[:, None]
+    there = ((leaves >= first) & (leaves <= last)).astype(np.int64)
+    sizes = np.zeros((len(program.buffers), count), np.int64)
     extra = {family: np.zeros((variants[family], len(leaves), count), np.int64) for family in FAMILIES}
-    for buffer in program.buffers:
-        span = spans[buffer.name]
-        there = ((leaves >= span.first) & (leaves <= span.last))[:, None]
-        if buffer.name not in scratch:
-            alive += there * np.asarray(_value(part.sizes.get(buffer.name, Affine(buffer.size_bytes)), largest))
-            continue
-        family, asked = scratch[buffer.name]
-        most = np.zeros((variants[family], count), np.int64)
-        for integers in asked.arguments:
-            name, table = tables.call_scratch(integers, asked.kernels)
-            np.maximum(most, table[:, np.broadcast_to(largest[name] if name else 0, count)], out=most)
-        extra[family] += there * most[:, None, :]
+    for row, buffer in enumerate(program.buffers):
+        if buffer.name in scratch:
+            family, asked = scratch[buffer.name]
+            extra[family] += there[:, row, None] * _scratch(asked, largest, count, tables)[:, None, :]
+        else:
+            sizes[row] = _value(part.sizes[buffer.name], largest) if buffer.name in part.sizes else buffer.size_bytes
+    alive = there @ sizes
     return {family: (alive + more).max(axis=1).T for family, more in extra.items()}
+
+
+def _scratch(asked: Asked, largest: Values, count: int, tables: Tables) -> Array:
+    """(rivals, n): the scratch of a call, as much as the hungriest of its places wants."""
+    most = np.zeros((len(asked.kernels), count), np.int64)
+    for integers in asked.arguments:
+        name, table = tables.call_scratch(integers, asked.kernels)
+        np.maximum(most, table[:, np.broadcast_to(largest[name] if name else 0, count)], out=most)
+    return most
 
 
 def _code(part: LoweredPart, constants: Mapping[str, int], variants: Mapping[str, int], count: int) -> dict[str, Any]:

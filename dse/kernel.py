@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, reduce
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ class Expression:
         return self.run_many(values)
 
 
+@cache
 def parse_expression(text: str) -> Expression:
     """The expression of that text; ValueError when it holds anything but whitelisted integer arithmetic."""
     try:
@@ -57,7 +59,8 @@ def parse_expression(text: str) -> Expression:
         raise ValueError(f"expression {text!r}: {error}; allowed: names, integers, + - * // %, comparisons") from error
     one = {"__builtins__": {}, "int": int, "min": min, "max": max}
     many = {"__builtins__": {}, "int": _as_integer, "min": _each(np.minimum), "max": _each(np.maximum)}
-    return Expression(text, *(eval(f"lambda values: {source}", names) for names in (one, many)))
+    run = eval(f"lambda values: {source}", one)
+    return Expression(text, run, FunctionType(run.__code__, many))
 
 
 def _as_integer(value: Any) -> Any:

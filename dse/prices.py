@@ -74,7 +74,8 @@ class HousePrices:
             return index
         tokens, a = self.models[schedule.form].tensors[part.input].shape[0], schedule.attention
         steps = tuple((step > 0, step >= tokens, step % 2) for step in (a.rows, a.map_rows))
-        return steps, replace(schedule, attention=replace(a, rows=0, map_rows=0))
+        rest = schedule.kernels, schedule.panels, schedule.residual, schedule.feed_forward
+        return schedule.form, steps, a.heads, a.outer, a.query, a.output, *rest
 
     def _price(self, part: Part, alike: Sequence[Schedule], rivals: Rivals) -> PartCosts:
         if self.target.cores > 1:

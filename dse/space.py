@@ -38,9 +38,11 @@ class Space:
         nest, heads = str(point["nest"]), int(point["heads"])
         rows, map_rows = (int(part) for part in str(point["rows"]).split("/"))
         attention = _attention(str(point["form"]), nest, heads, rows, map_rows, self.context, point["rows"])
+        if attention is None:
+            return None
         kernels = tuple((family, str(point[family])) for family in sorted(FAMILIES))
         panels = tuple(name for name in str(point["panels"]).split("+") if name != "none")
-        if attention is None or not self._kernels_agree(str(point["form"]), heads, dict(kernels), panels):
+        if not self._kernels_agree(str(point["form"]), heads, dict(kernels), panels):
             return None
         return Schedule(
             form=str(point["form"]),
