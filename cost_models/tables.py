@@ -138,7 +138,8 @@ def _walk(
         yield node, values, times * (full + (rest > 0))
         symbol, shape = f"{node.var}_n", times.shape
         if not np.any(rest):
-            yield from _walk(node.body, {**values, symbol: step}, times * full, steps)
+            same = step if np.ndim(step) == 0 else np.broadcast_to(step, shape)
+            yield from _walk(node.body, {**values, symbol: same}, times * full, steps)
             continue
         twice = {k: np.concatenate([v, v]) if np.ndim(v) == 2 else v for k, v in values.items()}
         twice[symbol] = np.concatenate([np.broadcast_to(step, shape), np.broadcast_to(rest, shape)])
