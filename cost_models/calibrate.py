@@ -96,7 +96,7 @@ def _deeper(sizes: Mapping[str, int]) -> dict[str, int]:
 
 def _serves(kernel: Kernel, sizes: Mapping[str, int]) -> bool:
     largest = {"bound": 255 * 127 * sizes.get("k", 1)} if kernel.op.startswith("attend") else {}
-    return kernel.serves(_FACTS | sizes | largest)
+    return kernel.serves({**_FACTS, **sizes, **largest})
 
 
 def _shapes(op: str) -> tuple[dict[str, int], ...]:

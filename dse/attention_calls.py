@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dse import quant
 from dse.blocks import AttentionBlock
 from dse.builder import Builder, Matrix, Weights
+from dse.facts import facts_of
 from dse.ir import Op
-from dse.kernel import Kernel
+from dse.kernel import Kernels
 from dse.layout import RIGHT, Right, panels_bytes, panels_stride_bytes
-from dse.program import Affine, Pointer, affine
+from dse.program import Affine, Pointer, affine, symbol
 from dse.schedule import Attention
 
 
@@ -48,6 +48,7 @@ class AttentionCalls:
         self.rows = min(self.choice.rows, s) or s
         self.map_rows = min(self.choice.map_rows, self.rows) or self.rows
         self._check_panels()
+        build.open_steps({"row": self.rows, "sub": self.map_rows})
         self.x = build.rows(block.input)
         self.operand = self.x  # what the projections read: x, or its copy as panels
         if self._panels("input"):
@@ -55,7 +56,7 @@ class AttentionCalls:
         self.result = self._result_home()
         self.keys = self.new("keys", self.right.size_bytes(s, self._key_depth()), "keys")
         self.values = self.new("values", self.tile * self._value_bytes(), "values")
-        rows = self.rows if self.choice.query == "rows" else s
+        rows = self.step_rows() if self.choice.query == "rows" else s
         width = self.tile * self.shape.score_pad
         self.queries = build.new_matrix(f"{self.name}.queries", rows, width, "queries", self._panels("query"))
 
@@ -72,7 +73,9 @@ class AttentionCalls:
 
     def _right(self) -> Right:
         """The layout of K and V: of the schedule's probs variant if every call can be served with it, else another."""
-        wanted = self.build.named(f"probs_{self._map()}", "probs")
+        rivals = [self.build.variants.named(f"probs_{self._map()}", name) for name in self.build.rivals["probs"]]
+        self.build.apart |= len({rival.layout if rival else None for rival in rivals}) > 1
+        wanted = rivals[0]
         names = sorted(RIGHT, key=lambda name: wanted is None or name != wanted.layout)
         for name in names:
             try:
@@ -88,23 +91,16 @@ class AttentionCalls:
     def _map(self) -> str:
         return "panels" if self._panels("map") else "rows"
 
-    def _probs_kernel(self, layout: str) -> Kernel:
-        op = self.block.probs
-        depth = self.build.shape(self.block.query.outputs[0])[1] // op.integer("heads")
-        bound, shift = quant.score_bound(depth), op.integer("shift")
-        mult = int(self.build.model.constants[op.constant("mult")].max())
-        tokens = self.build.shape(self.block.query.outputs[0])[0]
-        facts = {"n": tokens, "k": depth, "bound": bound, "mult": mult}
-        facts |= {"half": 1 << shift >> 1, "steps": mult * bound >> shift}
+    def _probs_kernel(self, layout: str) -> Kernels:
+        facts = facts_of(self.build.model, self.block.probs)
         return self.build.choose(f"probs_{self._map()}", "probs", layout, **facts)
 
-    def _attend_kernel(self, layout: str) -> Kernel:
-        tokens, width = self.build.shape(self.block.value.outputs[0])
-        n = width // self.block.probs.integer("heads")
+    def _attend_kernel(self, layout: str) -> Kernels:
+        facts = facts_of(self.build.model, self.block.attend)
         kind = "add" if self.block.output is None else "panels" if self._panels("context") else "rows"
-        return self.build.choose(f"attend_{kind}", "attend", layout, n=n, k=tokens, bound=255 * 127 * tokens)
+        return self.build.choose(f"attend_{kind}", "attend", layout, **facts)
 
-    def _side_kernel(self, kind: str, op: Op, layout: str | None = None) -> Kernel:
+    def _side_kernel(self, kind: str, op: Op, layout: str | None = None) -> Kernels:
         return self.build.choose(kind, "linear", layout, bound=self.build.bound(op))
 
     def _shape(self) -> Shape:
@@ -122,18 +118,33 @@ class AttentionCalls:
 
     # ---- buffers ------------------------------------------------------------------------------------------------------
 
-    def new(self, name: str, size_bytes: int, role: str, dtype: str = "s8") -> Pointer:
+    def step_rows(self) -> Affine | int:
+        """Rows of a step of the row loop where there is one, as a symbol; else all."""
+        return symbol("row_n") if self.rows < self.shape.s else self.shape.s
+
+    def step_map_rows(self) -> Affine | int:
+        """Rows of the innermost map, as a symbol where a loop takes them in steps."""
+        return symbol("sub_n") if min(self.rows, self.map_rows) < self.shape.s else self.shape.s
+
+    def new(self, name: str, size_bytes: Affine | int, role: str, dtype: str = "s8") -> Pointer:
         """A buffer of this block."""
         return self.build.new(f"{self.name}.{name}", size_bytes, role, dtype)
 
-    def new_context(self, rows: int, heads: int) -> Matrix:
+    def new_context(self, rows: Affine | int, heads: int) -> Matrix:
         """A buffer for context rows of `heads` heads."""
         width = heads * self.shape.value_pad
         return self.build.new_matrix(f"{self.name}.context", rows, width, "context", self._panels("context"))
 
-    def new_accumulators(self, rows: int) -> Pointer:
+    def new_accumulators(self, rows: Affine | int) -> Pointer:
         """A buffer of int32 sums of output rows."""
-        return self.new("accumulators", 4 * rows * self.shape.out, "accumulators", "s32")
+        return self.new("accumulators", rows * (4 * self.shape.out), "accumulators", "s32")
+
+    def step_map_bytes(self) -> Affine | int:
+        """Bytes of the innermost map."""
+        rows = self.step_map_rows()
+        if isinstance(rows, int):
+            return self.map_bytes(rows)
+        return rows * (self._map_stride() // 2 if self._panels("map") else self._map_stride())
 
     def map_bytes(self, rows: int) -> int:
         """Bytes of `rows` rows of one head's attention map."""

@@ -100,15 +100,16 @@ def _inner() -> list[Speed]:
     sheet = build_sheet(space, structures(space)[0], prices)
     form, (attentions, feed_forwards, kernels) = str(sheet.structure["form"]), sheet.settings
     base = space.plain() | {"form": form} | kernels[0]
-    costs = [(n, [part_costs(space, base, p, attentions, feed_forwards, prices)]) for p, n in prices.parts(form)]
+    rivals = {family: [str(name)] for family, name in kernels[0].items()}
+    picks = {family: np.zeros(1, np.intp) for family in rivals}
+    parts = prices.parts(form)
+    costs = [(n, part_costs(space, base, p, attentions, feed_forwards, rivals, prices)) for p, n in parts]
 
     def combine(rounds: int) -> None:
         for _ in range(rounds):
-            sums = Sums(
-                (len(attentions), len(feed_forwards)), tuple(kernels[0]), np.zeros((1, len(kernels[0])), np.intp)
-            )
-            for times, rows in costs:
-                sums.add(times, rows)
+            sums = Sums((len(attentions), len(feed_forwards)), picks)
+            for times, priced in costs:
+                sums.add(times, priced)
             sums.flash_bytes(form, prices)
 
     rounds = 50

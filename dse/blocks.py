@@ -145,31 +145,3 @@ def _part(model: Model, ops: tuple[Op, ...], entry: str, leave: str) -> Part:
     names = {op.name for op in ops}
     attentions, pairs = group_heads(model)
     return Part(ops, entry, leave, bool(names & attentions.keys()), bool(names & pairs.keys()))
-
-
-def likeness(model: Model, part: Part, matters: frozenset[str]) -> tuple[object, ...]:
-    """What the price of a part depends on: kinds, shapes, wiring and attributes; equal parts cost the same.
-
-    Of the numbers of a requantisation only those named in `matters` (the integers the kernels' expressions use) count;
-    where kernels look at the weights themselves (FACTS), no two parts are alike.
-    """
-    ids: dict[str, int] = {}
-    for name in (part.input, *(name for op in part.ops for name in op.outputs)):
-        ids.setdefault(name, len(ids))
-    ignored = REQUANTISATION - matters
-    each = tuple(
-        (
-            op.kind,
-            tuple(ids[name] for name in op.inputs),
-            tuple((ids[name], model.tensors[name].shape) for name in op.outputs),
-            tuple((role, model.constants[name].shape) for role, name in op.constants),
-            tuple(item for item in op.attributes if item[0] not in ignored),
-            op.name if matters & FACTS else "",
-        )
-        for op in part.ops
-    )
-    return (each, model.tensors[part.input].shape, ids[part.output], part.input == model.input)
-
-
-FACTS = frozenset({"bound", "mult", "half", "steps", "high"})
-REQUANTISATION = frozenset({"round", "preshift", "shift", "mult", "mult_a", "mult_b", "epsilon", "guard"})

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from dse import quant
+from dse.facts import facts_of
 from dse.ir import Array, Model, Op
-from dse.kernel import Kernel, Variants
+from dse.kernel import Kernels, Variants
 from dse.layout import RIGHT, Right, is_high, panels_bytes, panels_stride_bytes
 from dse.program import Affine, Buffer, Call, Constant, Loop, Node, Pointer, Stage, affine, symbol
-from dse.schedule import Schedule
+from dse.schedule import FAMILIES, Schedule
 
 Argument = Pointer | Affine | int | None
 _PACKED: WeakKeyDictionary[Model, dict[tuple[str | int, ...], tuple[Constant, Constant, int, bool]]] = (
@@ -23,7 +23,6 @@ _PACKED: WeakKeyDictionary[Model, dict[tuple[str | int, ...], tuple[Constant, Co
 """Weights in kernel layout by model: packed for the first schedule that reads them, shared by all others."""
 _STORED: WeakKeyDictionary[Model, dict[str, Constant]] = WeakKeyDictionary()
 """All other constants by model, name by name."""
-_BOUNDS: WeakKeyDictionary[Model, dict[str, int]] = WeakKeyDictionary()
 _SCRATCHED = ("tlf_linear_args", "tlf_linear_residual_args", "tlf_probs_args", "tlf_attend_args")
 
 
@@ -60,7 +59,7 @@ class Weights:
     padded: int
     depth: int
     high: bool
-    kernel: Kernel
+    kernels: Kernels
 
     @property
     def stride(self) -> int:
@@ -68,13 +67,37 @@ class Weights:
         return self.layout.stride_bytes(self.depth)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The kernels asked for the calls of one kernel op that work for one model op, and the integers of those calls that
+    scratch is measured by (with loop symbols at their largest)."""
+
+    kernels: Kernels
+    scratch: str
+    arguments: list[tuple[tuple[str, Affine], ...]]
+
+
 class Builder:
     """Collects what `lower` decides. Tensors are `rows` buffers unless the attention asks for another layout."""
 
-    def __init__(self, model: Model, schedule: Schedule, variants: Variants, entry: str) -> None:
-        """variants: kernel op -> those the target runs, best first. `entry` is the tensor that exists from the start: the
-        model's input, or that of the part to lower."""
+    def __init__(
+        self,
+        model: Model,
+        schedule: Schedule,
+        variants: Variants,
+        entry: str,
+        rivals: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """`entry` is the tensor that exists from the start: the model's input, or that of the part to lower.
+
+        rivals: family -> variants to be priced for its calls; the first, the schedule's own, is the one called. `apart`
+        becomes true when they would not be lowered alike.
+        """
         self.model, self.schedule, self.variants = model, schedule, variants
+        self.rivals = rivals or {family: (schedule.variant(family),) for family in FAMILIES}
+        self.asked: dict[tuple[str, str], Asked] = {}
+        self.sizes: dict[str, Affine] = {}
+        self.apart = False
         self.buffers: dict[str, Buffer] = {}
         self.constants: dict[str, Constant] = {}
         self.stages: list[Stage] = []
@@ -92,16 +115,29 @@ class Builder:
         rows, columns = self.model.tensors[tensor].shape
         return rows, columns
 
-    def new(self, name: str, size_bytes: int, role: str, dtype: str = "s8") -> Pointer:
-        """A pointer to a fresh buffer; its role groups buffers for the placement knob."""
+    def new(self, name: str, size_bytes: Affine | int, role: str, dtype: str = "s8") -> Pointer:
+        """A pointer to a fresh buffer; its role groups buffers for the placement knob.
+
+        size_bytes may hold symbols of `open_steps`: it is what they make it at their largest.
+        """
         if name in self.buffers:
             raise ValueError(f"buffer {name} exists already")
+        if isinstance(size_bytes, Affine):
+            self.sizes[name] = size_bytes
+            size_bytes = size_bytes.evaluate(self._largest)
         self.buffers[name] = Buffer(name, size_bytes, role, dtype)
         return Pointer(name)
 
-    def new_matrix(self, name: str, rows: int, width: int, role: str, panels: bool) -> Matrix:
-        """A fresh (rows, width) activation as rows or panels."""
-        size = panels_bytes(rows, width) if panels else rows * width
+    def open_steps(self, steps: Mapping[str, int]) -> None:
+        """Declare loops to come: variable -> step. Sizes may then be written in terms of `<variable>_n`."""
+        self._largest |= {f"{var}_n": step for var, step in steps.items()}
+
+    def new_matrix(self, name: str, rows: Affine | int, width: int, role: str, panels: bool) -> Matrix:
+        """A fresh (rows, width) activation as rows or panels, of which a symbol means an even number."""
+        if isinstance(rows, Affine):
+            size: Affine | int = rows * (panels_stride_bytes(width) // 2 if panels else width)
+        else:
+            size = panels_bytes(rows, width) if panels else rows * width
         return Matrix(self.new(name, size, role, "s16" if panels else "s8"), width, panels)
 
     def new_tensor(self, tensor: str) -> Pointer:
@@ -171,49 +207,42 @@ class Builder:
 
     # ---- kernels ---------------------------------------------------------------------------------------------------
 
-    def eligible(self, op: str, family: str, layout: str | None, facts: Mapping[str, int]) -> Kernel | None:
-        """The variant for a kernel op: the schedule's, else the best of the manifest (the last entry) that can serve.
+    def eligible(self, op: str, family: str, layout: str | None, facts: Mapping[str, int]) -> Kernels:
+        """The kernels for a kernel op, one a rival: itself, else the best that can serve; () without any."""
+        return self.variants.serving(op, self.rivals[family], layout, facts)
 
-        A variant can serve when the target runs it, its right-hand layout is `layout` (None: any) and its contract (`when`)
-        holds for these facts.
-        """
-        wanted = self.named(op, family)
-        for kernel in (wanted, *self.variants.get(op, ())):
-            if kernel is not None and layout in (None, kernel.layout) and kernel.serves(facts):
-                return kernel
-        return None
-
-    def named(self, op: str, family: str) -> Kernel | None:
-        """The variant of a kernel op that the schedule names, if the target has it."""
-        name = f"{op}_{self.schedule.variant(family)}"
-        return next((kernel for kernel in self.variants.get(op, ()) if kernel.name == name), None)
-
-    def choose(self, op: str, family: str, layout: str | None = None, **facts: int) -> Kernel:
+    def choose(self, op: str, family: str, layout: str | None = None, **facts: int) -> Kernels:
         """`eligible`, or ValueError."""
-        kernel = self.eligible(op, family, layout, facts)
-        if kernel is None:
+        kernels = self.eligible(op, family, layout, facts)
+        if not kernels:
             raise ValueError(f"kernels: no variant of {op} can serve {facts} with layout {layout or 'any'}")
-        return kernel
+        return kernels
 
-    def call(self, kernel: Kernel, source: Op, /, **arguments: Argument) -> None:
+    def call(self, kernels: Kernels, source: Op, /, **arguments: Argument) -> None:
         """Record one kernel call; the scratch its variant asks for becomes a buffer of its own."""
+        kernel = kernels[0]
+        self.apart |= any(rival.layout != kernel.layout for rival in kernels[1:])
         values = {k: affine(v) if isinstance(v, int) else v for k, v in arguments.items()}
         if kernel.args in _SCRATCHED:
-            values["scratch"] = self._scratch(kernel, source, values)
+            values["scratch"] = self._scratch(kernels, source, values)
+        else:
+            self.asked[kernel.op, source.name] = Asked(kernels, "", [])
         self._body.append(Call(kernel.name, kernel.op, source.name, tuple(values.items()), kernel.layout))
 
-    def _scratch(self, kernel: Kernel, source: Op, values: Mapping[str, Pointer | Affine | None]) -> Pointer | None:
-        sizes = {
-            k: v.evaluate(self._upper(v)) if v.terms else v.const for k, v in values.items() if isinstance(v, Affine)
-        }
-        size = kernel.scratch.evaluate(sizes)
-        if size == 0:
+    def _scratch(self, kernels: Kernels, source: Op, values: Mapping[str, Pointer | Affine | None]) -> Pointer | None:
+        """The scratch of a call, as large as its kernel wants it; None when no rival wants any."""
+        integers = tuple((k, v) for k, v in values.items() if isinstance(v, Affine))
+        sizes = {k: v.evaluate(self._upper(v)) if v.terms else v.const for k, v in integers}
+        wanted = [kernel.scratch.evaluate(sizes) for kernel in kernels]
+        op = kernels[0].op
+        name = f"{source.name}.{op}.scratch"
+        asked = self.asked.setdefault((op, source.name), Asked(kernels, name, []))
+        asked.arguments.append(integers)
+        if not any(wanted):
             return None
-        name = f"{source.name}.{kernel.op}.scratch"
         known = self.buffers.get(name)
-        if known is not None and known.size_bytes >= size:
-            return Pointer(name)
-        self.buffers[name] = Buffer(name, size, "scratch", "s16")
+        if known is None or known.size_bytes < wanted[0]:
+            self.buffers[name] = Buffer(name, wanted[0], "scratch", "s16")
         return Pointer(name)
 
     def _upper(self, value: Affine) -> dict[str, int]:
@@ -223,22 +252,18 @@ class Builder:
 
     def bound(self, op: Op) -> int:
         """Largest magnitude of the op's accumulators over all int8 inputs."""
-        known = _BOUNDS.setdefault(self.model, {})
-        if op.name not in known:
-            weights, bias = (self.model.constants[op.constant(role)] for role in ("w", "bias"))
-            known[op.name] = int(quant.accumulator_bound(weights, bias).max())
-        return known[op.name]
+        return facts_of(self.model, op)["bound"]
 
     def weights(
-        self, op: Op, kernel: Kernel, heads: int = 1, tile: int = 1, head_width: int = 0, depth_width: int = 0
+        self, op: Op, kernels: Kernels, heads: int = 1, tile: int = 1, head_width: int = 0, depth_width: int = 0
     ) -> Weights:
-        """The packed weights of a linear op for a kernel.
+        """The packed weights of a linear op for its kernels.
 
         head_width: columns a head is padded to (0: as it is). Head tiles start at a multiple of the layout's column group,
         so a tile of one head is padded to it; ValueError when a tile of several heads cannot be.
         depth_width: each head's share of the depth padded to that width.
         """
-        right = RIGHT[kernel.layout]
+        right = RIGHT[kernels[0].layout]
         columns = self.model.tensors[op.outputs[0]].shape[1]
         shares, heads = heads, 1 if depth_width else heads
         width = head_width or columns // heads
@@ -256,7 +281,7 @@ class Builder:
         data, channel, depth, high = known[key]
         for constant in (data, channel):
             self.constants.setdefault(constant.name, constant)
-        return Weights(Pointer(data.name), Pointer(channel.name), right, width, padded, depth, high, kernel)
+        return Weights(Pointer(data.name), Pointer(channel.name), right, width, padded, depth, high, kernels)
 
     def _pack(
         self, op: Op, right: Right, heads: int, padded: int, shares: int, depth_width: int
@@ -286,7 +311,7 @@ class Builder:
     ) -> None:
         """A linear call on `rows` rows at `x` of `source`: the columns of the heads [head, head + head_n)."""
         self.call(
-            weights.kernel,
+            weights.kernels,
             op,
             x=x,
             w=self.at(weights.data, affine(head) * weights.layout.column_bytes(weights.padded, weights.stride)),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from dse.ir import Array
 
 
 @dataclass(frozen=True)
@@ -81,17 +83,19 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class PartCost:
-    """The price of one part of a network, by kernel family where a variant of it decides.
+class PartCosts:
+    """The prices of one part of a network under n schedules, by kernel family where a variant of it decides: (n, v) for
+    the v variants of the family asked for.
 
-    cycles: family -> cycles of its calls, "" -> those of loops and stages. floor_bytes: family -> most bytes alive at a
-    call, of scratch only the family's own. kernels: family -> those called. weight_bytes: family -> constants it reads.
-    Then calls, and loops around them.
+    cycles: family -> cycles of its calls; loop_cycles: (n,) of loops and stages. floor_bytes: family -> most bytes alive at
+    a call, of scratch only the family's own. weight_bytes: family -> constants it reads. kernels: family -> n times v
+    sets of those called. calls, loops: (n,) calls, and loops around them.
     """
 
-    cycles: Mapping[str, float]
-    floor_bytes: Mapping[str, int]
-    kernels: Mapping[str, frozenset[str]]
-    weight_bytes: Mapping[str, int]
-    calls: int
-    loops: int
+    loop_cycles: Array
+    cycles: Mapping[str, Array]
+    floor_bytes: Mapping[str, Array]
+    weight_bytes: Mapping[str, Array]
+    kernels: Mapping[str, Sequence[Sequence[frozenset[str]]]]
+    calls: Array
+    loops: Array

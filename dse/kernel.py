@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
+from types import FunctionType
 from typing import Any
+
+import numpy as np
 
 from dse.layout import RIGHT
 
@@ -31,19 +34,41 @@ class Expression:
 
     text: str
     run: Callable[[Mapping[str, int]], int] = field(compare=False, repr=False)
+    run_many: Callable[[Mapping[str, Any]], Any] = field(compare=False, repr=False)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The integers it asks for."""
+        return frozenset(re.findall(r"[a-z_]+", self.text)) - {"min", "max"}
 
     def evaluate(self, values: Mapping[str, int]) -> int:
         """The value at these integers; KeyError when a name is missing."""
         return self.run(values)
 
+    def evaluate_many(self, values: Mapping[str, Any]) -> Any:
+        """The values where some of the integers are int64 arrays of one shape: an array, or an int when none matters."""
+        return self.run_many(values)
 
+
+@cache
 def parse_expression(text: str) -> Expression:
     """The expression of that text; ValueError when it holds anything but whitelisted integer arithmetic."""
     try:
         source = _source(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"expression {text!r}: {error}; allowed: names, integers, + - * // %, comparisons") from error
-    return Expression(text, eval(f"lambda values: {source}", {"__builtins__": {}, "int": int, "min": min, "max": max}))
+    one = {"__builtins__": {}, "int": int, "min": min, "max": max}
+    many = {"__builtins__": {}, "int": _as_integer, "min": _each(np.minimum), "max": _each(np.maximum)}
+    run = eval(f"lambda values: {source}", one)
+    return Expression(text, run, FunctionType(run.__code__, many))
+
+
+def _as_integer(value: Any) -> Any:
+    return value * 1  # True and arrays of it are 1
+
+
+def _each(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    return lambda *values: reduce(function, values)
 
 
 def _source(node: ast.expr) -> str:
@@ -84,7 +109,32 @@ class Kernel:
         return self.when.evaluate(facts) != 0
 
 
-Variants = Mapping[str, tuple[Kernel, ...]]  # kernel op -> variants, best first
+Kernels = tuple[Kernel, ...]  # one kernel, or rivals for the same calls: the first is called, the others only priced
+
+
+@dataclass(frozen=True, eq=False)
+class Variants:
+    """What a target runs. by_op: kernel op -> variants, best (last in the manifest) first."""
+
+    by_op: Mapping[str, Kernels]
+    _known: dict[tuple[object, ...], Kernels] = field(default_factory=dict)
+
+    def named(self, op: str, variant: str) -> Kernel | None:
+        """The variant of that name, if the target has it."""
+        name = f"{op}_{variant}"
+        return next((kernel for kernel in self.by_op.get(op, ()) if kernel.name == name), None)
+
+    def serving(self, op: str, wanted: Sequence[str], layout: str | None, facts: Mapping[str, int]) -> Kernels:
+        """For each wanted variant the kernel that serves in its place: itself, else the best that can; () when none can.
+
+        A variant can serve when its right-hand layout is `layout` (None: any) and its contract (`when`) holds.
+        """
+        key = (op, *wanted, layout, *facts.values())
+        if key not in self._known:
+            able = [k for k in self.by_op.get(op, ()) if layout in (None, k.layout) and k.serves(facts)]
+            chosen = [next((k for k in able if k is self.named(op, name)), None) for name in wanted]
+            self._known[key] = tuple(k or able[0] for k in chosen) if able else ()
+        return self._known[key]
 
 
 def kernels_root() -> Path:
@@ -151,15 +201,26 @@ def kernels_for(op: str, isa: str, kernels: Mapping[str, Kernel]) -> tuple[Kerne
 
 
 def variants_by_op(kernels: Mapping[str, Kernel], isa: str) -> Variants:
-    """Kernel op -> the variants an instruction set runs, best (last in the manifest) first."""
+    """The variants an instruction set runs."""
     found: dict[str, list[Kernel]] = {}
     for kernel in kernels.values():
         if runs_on(kernel, isa):
             found.setdefault(kernel.op, []).insert(0, kernel)
-    return {op: tuple(variants) for op, variants in found.items()}
+    return Variants({op: tuple(variants) for op, variants in found.items()})
 
 
-def integers_used(kernels: Mapping[str, Kernel]) -> frozenset[str]:
-    """The call arguments and facts that any kernel's price, scratch or contract depends on."""
-    texts = (e.text for k in kernels.values() for e in (k.scratch, k.when, *(term for _, term in k.terms)))
-    return frozenset(name for text in texts for name in re.findall(r"[a-z_]+", text))
+def tests_of(kernels: Iterable[Kernel]) -> tuple[Expression, ...]:
+    """All that prices, scratch and contracts of these kernels can tell about integers: the comparisons they make, and names
+    that they use outside any."""
+    texts = {e.text for k in kernels for e in (k.scratch, k.when, *(term for _, term in k.terms))}
+    found = {test for text in texts for test in _tests(ast.parse(text, mode="eval").body)}
+    return tuple(parse_expression(text) for text in sorted(found))
+
+
+def _tests(node: ast.expr) -> Iterator[str]:
+    if isinstance(node, ast.Compare | ast.Name):
+        yield ast.unparse(node)
+        return
+    for child in node.args if isinstance(node, ast.Call) else ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):
+            yield from _tests(child)

@@ -10,14 +10,14 @@ placement. A `Sheet` holds the rows of one structure: one form, one setting of t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from dse.blocks import Part
-from dse.cost import Cost, PartCost
+from dse.cost import Cost, PartCosts
 from dse.ir import Array
 from dse.knobs import Choice
 from dse.schedule import Schedule
@@ -32,8 +32,8 @@ class Prices(Protocol):
     def parts(self, form: str) -> Sequence[tuple[Part, int]]:
         """The distinct parts of the network in that form, each with how often it occurs."""
 
-    def part(self, part: Part, schedule: Schedule) -> PartCost:
-        """The price of a part under a schedule."""
+    def part(self, part: Part, schedules: Sequence[Schedule], rivals: Mapping[str, Sequence[str]]) -> PartCosts:
+        """The prices of a part under schedules of one structure, with every rival kernel. rivals: family -> variants."""
 
     def code_bytes(self, form: str, kernels: frozenset[str], calls: int, loops: int) -> int:
         """Code of a firmware made of these kernels, calls and loops."""
@@ -114,11 +114,10 @@ def build_sheet(space: Space, structure: Setting, prices: Prices) -> Sheet:
         if schedule is not None:
             legal.setdefault(schedule, a)
     attentions, feed_forwards = tuple(legal.values()), space.settings("feed_forward")
-    turns, picks = _turns(kernels)
-    total = Sums((len(attentions), len(feed_forwards)), tuple(kernels[0]), picks)
+    rivals, picks = _rivals(kernels)
+    total = Sums((len(attentions), len(feed_forwards)), picks)
     for part, times in prices.parts(form):
-        costs = [part_costs(space, base | turn, part, attentions, feed_forwards, prices) for turn in turns]
-        total.add(times, costs)
+        total.add(times, part_costs(space, base, part, attentions, feed_forwards, rivals, prices))
     cycles = total.cycles.reshape(-1)
     return Sheet(
         space=space,
@@ -131,17 +130,16 @@ def build_sheet(space: Space, structure: Setting, prices: Prices) -> Sheet:
     )
 
 
-def _turns(kernels: Sequence[Setting]) -> tuple[list[Setting], Array]:
-    """(settings in which every variant of every family has its turn, (kernels, families) which turn shows the variant).
+def _rivals(kernels: Sequence[Setting]) -> tuple[dict[str, list[str]], dict[str, Array]]:
+    """(family -> its variants, family -> (kernels,) which of them each setting takes).
 
-    A variant changes the calls of its own family and nothing else, so as many turns as the largest family has variants
-    price every combination.
+    A variant changes the calls of its own family and nothing else, so the variants of every family price every combination.
     """
-    variants = {family: list(dict.fromkeys(k[family] for k in kernels)) for family in kernels[0]}
-    most = max(len(found) for found in variants.values())
-    turns = [{family: found[min(i, len(found) - 1)] for family, found in variants.items()} for i in range(most)]
-    picks = np.array([[variants[family].index(k[family]) for family in variants] for k in kernels], np.intp)
-    return turns, picks
+    rivals = {family: list(dict.fromkeys(str(k[family]) for k in kernels)) for family in kernels[0]}
+    picks = {
+        family: np.array([names.index(str(k[family])) for k in kernels], np.intp) for family, names in rivals.items()
+    }
+    return rivals, picks
 
 
 def part_costs(
@@ -150,49 +148,51 @@ def part_costs(
     part: Part,
     attentions: Sequence[Setting],
     feed_forwards: Sequence[Setting],
+    rivals: Mapping[str, Sequence[str]],
     prices: Prices,
-) -> list[list[PartCost]]:
-    """The prices of a part, one row an attention, one column a feed-forward setting; one only where it feels none."""
-    costs = []
-    for a in attentions if part.attention else attentions[:1]:
-        points = [base | a | f for f in (feed_forwards if part.feed_forward else feed_forwards[:1])]
-        schedules = [space.decode(point) for point in points]
-        costs.append([prices.part(part, schedule) for schedule in schedules if schedule is not None])
-    return costs
+) -> tuple[tuple[int, int], PartCosts]:
+    """((attentions, feed-forwards), the prices of a part under each pair, row by row): one only where it feels none."""
+    felt = attentions if part.attention else attentions[:1], feed_forwards if part.feed_forward else feed_forwards[:1]
+    decoded = (space.decode(base | a | f) for a, f in itertools.product(*felt))
+    schedules = [schedule for schedule in decoded if schedule is not None]
+    return (len(felt[0]), len(felt[1])), prices.part(part, schedules, rivals)
 
 
 class Sums:
     """Running totals over parts, each (attentions, feed-forwards, kernels).
 
-    families, picks: (kernels, families) the turn of `add`'s costs that shows the variant of each kernels setting.
+    picks: family -> (kernels,) the variant that each kernels setting takes.
     """
 
-    def __init__(self, shape: tuple[int, int], families: Sequence[str], picks: Array) -> None:
-        self.families, self.picks = families, picks
-        shape3 = (*shape, len(picks))
+    def __init__(self, shape: tuple[int, int], picks: Mapping[str, Array]) -> None:
+        self.picks = picks
+        shape3 = (*shape, len(next(iter(picks.values()))))
         self.cycles = np.zeros(shape3)
         self.floor_bytes, self.weight_bytes, self.kernels = np.zeros((3, *shape3), np.int64)
         self.calls, self.loops = np.zeros((2, *shape, 1), np.int64)
         self._bits: dict[str, int] = {}
+        self._masks: dict[frozenset[str], int] = {}
 
-    def add(self, times: int, turns: Sequence[Sequence[Sequence[PartCost]]]) -> None:
-        """Add a part that occurs that often: its costs in every turn."""
-        first = turns[0]
-        self.cycles += times * np.array([[c.cycles[""] for c in row] for row in first])[:, :, None]
-        self.calls += times * np.array([[c.calls for c in row] for row in first])[:, :, None]
-        self.loops += times * np.array([[c.loops for c in row] for row in first])[:, :, None]
-        for number, family in enumerate(self.families):
-            picked = self.picks[:, number]
-            cycles = np.array([[[c.cycles[family] for c in row] for row in rows] for rows in turns])
-            floors = np.array([[[c.floor_bytes[family] for c in row] for row in rows] for rows in turns])
-            masks = np.array([[[self._mask(c.kernels[family]) for c in row] for row in rows] for rows in turns])
-            weights = np.array([[[c.weight_bytes[family] for c in row] for row in rows] for rows in turns])
-            self.cycles += times * np.moveaxis(cycles[picked], 0, 2)
-            self.weight_bytes += times * np.moveaxis(weights[picked], 0, 2)
-            np.maximum(self.floor_bytes, np.moveaxis(floors[picked], 0, 2), out=self.floor_bytes)
-            self.kernels |= np.moveaxis(masks[picked], 0, 2)
+    def add(self, times: int, priced: tuple[tuple[int, int], PartCosts]) -> None:
+        """Add a part that occurs that often: `part_costs`."""
+        shape, costs = priced
+        self.cycles += times * costs.loop_cycles.reshape(*shape, 1)
+        self.calls += times * costs.calls.reshape(*shape, 1)
+        self.loops += times * costs.loops.reshape(*shape, 1)
+        for family, pick in self.picks.items():
+            masks = np.array([[self._mask(names) for names in sets] for sets in costs.kernels[family]], np.int64)
+            self.cycles += times * costs.cycles[family][:, pick].reshape(*shape, -1)
+            self.weight_bytes += times * costs.weight_bytes[family][:, pick].reshape(*shape, -1)
+            floors = costs.floor_bytes[family][:, pick].reshape(*shape, -1)
+            np.maximum(self.floor_bytes, floors, out=self.floor_bytes)
+            self.kernels |= masks[:, pick].reshape(*shape, -1)
 
     def _mask(self, kernels: frozenset[str]) -> int:
+        if kernels not in self._masks:
+            self._masks[kernels] = self._new_mask(kernels)
+        return self._masks[kernels]
+
+    def _new_mask(self, kernels: frozenset[str]) -> int:
         return sum(1 << self._bits.setdefault(name, len(self._bits)) for name in kernels)
 
     def flash_bytes(self, form: str, prices: Prices) -> Array:

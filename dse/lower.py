@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from dse.alloc import live_spans, place_buffers
 from dse.blocks import Part, group_heads
-from dse.builder import Builder
+from dse.builder import Asked, Builder
 from dse.cluster import fetch_constants, share_work
 from dse.ir import Model, Op
 from dse.kernel import Kernel, Variants, variants_by_op
 from dse.knobs import place
 from dse.lower_attention import lower_attention
-from dse.program import Buffer, Program, affine
+from dse.program import Affine, Buffer, Program, affine
 from dse.schedule import Schedule
 from dse.target import Target
 
@@ -32,22 +32,47 @@ def lower(model: Model, schedule: Schedule, target: Target, kernels: Mapping[str
     return _program(build, model.input, model.output, buffers, target.name, schedule.digest())
 
 
-def lower_part(model: Model, part: Part, schedule: Schedule, target: Target, variants: Variants) -> Program:
+@dataclass(frozen=True)
+class LoweredPart:
     """The stages that `lower` makes of one part, as a program from the part's input to its output.
 
-    variants: those the target runs, by kernel op (`dse.kernel.variants_by_op`).
-    Nothing is placed: no buffer has a region or an offset. The program carries no digest.
+    Nothing is placed: no buffer has a region or an offset. The program carries no digest. sizes: bytes of the buffers that
+    grow with the row steps, in terms of the symbols of their loops. asked: (kernel op, model op) -> the rival kernels.
+    alike: every rival's program is this one, but for the names of the kernels and the size of their scratch.
     """
-    build = _lower_ops(model, part.ops, part.input, schedule, target, variants)
-    return _program(build, part.input, part.output, tuple(build.buffers.values()), target.name, "")
+
+    program: Program
+    sizes: Mapping[str, Affine]
+    asked: Mapping[tuple[str, str], Asked]
+    alike: bool
+
+
+def lower_part(
+    model: Model,
+    part: Part,
+    schedule: Schedule,
+    target: Target,
+    variants: Variants,
+    rivals: Mapping[str, Sequence[str]] | None = None,
+) -> LoweredPart:
+    """One part under a schedule; rivals: family -> variants to be priced beside the schedule's own, which is the first."""
+    build = _lower_ops(model, part.ops, part.input, schedule, target, variants, rivals)
+    program = _program(build, part.input, part.output, tuple(build.buffers.values()), target.name, "")
+    return LoweredPart(program, build.sizes, build.asked, not build.apart)
 
 
 def _lower_ops(
-    model: Model, ops: Sequence[Op], entry: str, schedule: Schedule, target: Target, variants: Variants
+    model: Model,
+    ops: Sequence[Op],
+    entry: str,
+    schedule: Schedule,
+    target: Target,
+    variants: Variants,
+    rivals: Mapping[str, Sequence[str]] | None = None,
 ) -> Builder:
     if model.form != schedule.form:
         raise ValueError(f"schedule of form {schedule.form!r} for a model of form {model.form!r}")
-    build = Builder(model, schedule, variants, entry)
+    build = Builder(model, schedule, variants, entry, rivals)
     attentions, pairs = group_heads(model)
     for op in ops:
         if op.name in build.done:

@@ -73,7 +73,7 @@ def _all_heads(calls: AttentionCalls) -> None:
     query = (block.query,) if choice.query == "rows" else ()
     outputs = _output_ops(calls)
     with build.stage(f"{calls.name}.group", *query, block.probs, block.attend, *(outputs if output_inside else ())):
-        sink = _sink(calls, shape.s if choice.output == "after" and block.output else calls.rows)
+        sink = _sink(calls, shape.s if choice.output == "after" and block.output else calls.step_rows())
         with build.loop("row", shape.s, calls.rows) as (row, row_n):
             if query:
                 calls.project_queries(zero, every, row, row_n)
@@ -83,7 +83,7 @@ def _all_heads(calls: AttentionCalls) -> None:
             calls.project_output(sink.context, 0, zero, affine(shape.s))
 
 
-def _sink(calls: AttentionCalls, rows: int) -> _Sink:
+def _sink(calls: AttentionCalls, rows: Affine | int) -> _Sink:
     """The context of every head of the block or, fused VO, accumulators."""
     if calls.block.output is None:
         return _Sink(calls, None, calls.new_accumulators(rows))
@@ -119,8 +119,8 @@ def _map_heads(
     build = calls.build
     name = f"{calls.name}.map"
     if name not in build.buffers:
-        calls.new("map", calls.map_bytes(calls.map_rows), "map", "u8")
-        calls.new("sum", 4 * calls.map_rows, "sum", "s32")
+        calls.new("map", calls.step_map_bytes(), "map", "u8")
+        calls.new("sum", calls.step_map_rows() * 4, "sum", "s32")
     e, sums = Pointer(name), Pointer(f"{calls.name}.sum")
     with build.loop("sub", row_n, calls.map_rows) as (sub, sub_n), calls.each_head(head_n) as (one, values):
         first = sub if calls.choice.query == "rows" else row + sub
@@ -161,7 +161,7 @@ def _heads_outer(calls: AttentionCalls) -> None:
     accumulate = choice.output == "accumulate" or block.output is None
     if accumulate:
         sink = _Sink(calls, None, calls.new_accumulators(shape.s))
-        slab = None if block.output is None else calls.new_context(calls.rows, calls.tile)
+        slab = None if block.output is None else calls.new_context(calls.step_rows(), calls.tile)
     else:
         sink, slab = _sink(calls, shape.s), None
     ops = [op for op in block.ops() if op is not block.output]
@@ -201,9 +201,9 @@ def _rows_outer(calls: AttentionCalls) -> None:
     """A row step at a time over all head tiles; K and V of a tile are projected again in every step."""
     build, block, choice, shape = calls.build, calls.block, calls.choice, calls.shape
     zero, fused = affine(0), block.output is None
-    slab = calls.new_context(calls.rows, calls.tile) if choice.output == "accumulate" and not fused else None
-    sums = calls.new_accumulators(calls.rows) if fused or slab is not None else None
-    sink = _Sink(calls, None if sums else calls.new_context(calls.rows, shape.heads), sums)
+    slab = calls.new_context(calls.step_rows(), calls.tile) if choice.output == "accumulate" and not fused else None
+    sums = calls.new_accumulators(calls.step_rows()) if fused or slab is not None else None
+    sink = _Sink(calls, None if sums else calls.new_context(calls.step_rows(), shape.heads), sums)
     ops = [op for op in block.ops() if op is not block.output]
     with (
         build.stage(f"{calls.name}.group", *ops, *_output_ops(calls)),

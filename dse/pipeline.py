@@ -14,7 +14,7 @@ from codegen.emit import IoScale, Sample, emit
 from cost_models.calibration import Calibration, load_calibration
 from cost_models.model import Budget, evaluate
 from dse import ops, ptq
-from dse.cost import Cost, PartCost
+from dse.cost import Cost, PartCosts
 from dse.exact import Limits
 from dse.interpret import interpret
 from dse.ir import Array, Model
@@ -55,7 +55,7 @@ class Prepared:
     kernels: Mapping[str, Kernel]
     calibration: Calibration
     space: Space
-    priced_parts: dict[tuple[int, str, Schedule], PartCost] = field(default_factory=dict)
+    priced_parts: dict[tuple[object, ...], PartCosts] = field(default_factory=dict)
 
     def program(self, schedule: Schedule) -> Program:
         """The lowered schedule."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dse.blocks import attention_blocks, feed_forward_blocks
+from dse.facts import facts_of
 from dse.ir import Model
 from dse.kernel import Kernel, runs_on
 from dse.knobs import KNOBS, Choice, Context, place
@@ -33,14 +34,20 @@ class Space:
             count *= len(values)
         return count
 
+    def restricted(self, kept: Mapping[str, Sequence[Choice]]) -> Space:
+        """The subspace in which each of these knobs may only be one of the choices given for it."""
+        return replace(self, choices=tuple((name, tuple(kept.get(name, values))) for name, values in self.choices))
+
     def decode(self, point: Point) -> Schedule | None:
         """The schedule of a point; None when the combination means nothing or repeats a plainer point."""
         nest, heads = str(point["nest"]), int(point["heads"])
         rows, map_rows = (int(part) for part in str(point["rows"]).split("/"))
         attention = _attention(str(point["form"]), nest, heads, rows, map_rows, self.context, point["rows"])
+        if attention is None:
+            return None
         kernels = tuple((family, str(point[family])) for family in sorted(FAMILIES))
         panels = tuple(name for name in str(point["panels"]).split("+") if name != "none")
-        if attention is None or not self._kernels_agree(str(point["form"]), heads, dict(kernels), panels):
+        if not self._kernels_agree(str(point["form"]), heads, dict(kernels), panels):
             return None
         return Schedule(
             form=str(point["form"]),
@@ -187,14 +194,11 @@ def check_schedule(schedule: Schedule, space: Space) -> None:
 def _can_serve(kernel: Kernel, models: Iterable[Model]) -> bool:
     """False when a variant of probs or attend is made for other sizes than those of any attention of the models."""
     family, easy = family_of(kernel.op), {"bound": 1, "mult": 1, "half": 2, "steps": 1}
-    sizes: dict[str, list[dict[str, int]]] = {"probs": [], "attend": []}
-    for model, block in ((model, block) for model in models for block in attention_blocks(model)):
-        scores, values = (model.tensors[op.outputs[0]].shape for op in (block.query, block.value))
-        heads = block.probs.integer("heads")
-        sizes["probs"].append({"n": scores[0], "k": scores[1] // heads})
-        sizes["attend"].append({"n": values[1] // heads, "k": values[0]})
-    found = sizes.get(family, [])
-    return not found or any(kernel.serves(easy | size) for size in found)
+    if family not in ("probs", "attend"):
+        return True
+    blocks = [(model, block) for model in models for block in attention_blocks(model)]
+    found = [facts_of(model, block.probs if family == "probs" else block.attend) for model, block in blocks]
+    return not found or any(kernel.serves(easy | {size: facts[size] for size in "nk"}) for facts in found)
 
 
 def _variants(family: str, kernels: Sequence[Kernel]) -> tuple[str, ...]:
