@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import nnls
 
 from cost_models.calibration import KernelFit
+from cost_models.stalls import call_bytes, code_features, fill_cycles
 from dse.kernel import Kernel
+from dse.target import Target
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,50 @@ class Measurement:
 
 
 def fit_kernel(kernel: Kernel, measured: Sequence[Measurement], functions: dict[str, int]) -> KernelFit:
-    """Cycles per feature. Rows are weighted by 1/cycles, so the fit minimises relative errors."""
+    """Cycles per feature. Rows are weighted by 1/sqrt(cycles): between relative errors, which small calls would rule, and
+    absolute ones, of which only the largest call would count."""
     features = np.array([[term.evaluate(m.sizes) for _, term in kernel.terms] for m in measured], float)
     cycles = np.array([m.cycles for m in measured])
-    solution, _ = nnls(features / cycles[:, None], np.ones(len(cycles)))
+    solution, _ = nnls(features / np.sqrt(cycles)[:, None], np.sqrt(cycles))
     errors = np.abs(features @ solution / cycles - 1.0)
     names = [name for name, _ in kernel.terms]
     fitted = {name: float(value) for name, value in zip(names, solution, strict=True)}
-    return KernelFit(fitted, functions, float(errors.max()), len(measured))
+    spans = {name: [m.sizes[name] for m in measured] for name in ("m", "n", "k") if name in measured[0].sizes}
+    measured_at = {name: (min(values), max(values)) for name, values in spans.items()}
+    return KernelFit(fitted, functions, float(errors.max()), len(measured), spans=measured_at)
+
+
+@dataclass(frozen=True)
+class ColdCall:
+    """One call with empty caches: its integer arguments, its operands in flash (name -> bytes), cycles by wait states."""
+
+    sizes: Mapping[str, int]
+    flash: Mapping[str, int]
+    cycles: tuple[int, ...]
+
+
+def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target: Target) -> KernelFit:
+    """The fit with what cold calls lose on code: their stalls at the most wait states less those of data, which are known
+    (non-negative least squares, weighted as the cycles are); at fewer wait states a share of it."""
+    if target.data_cache is None:
+        return fit
+    flash = next(region for region in target.regions if region.kind == "flash")
+    at = [code_features(kernel, call.sizes) for call in calls]
+    names = [name for name in at[0] if any(features[name] for features in at)] if at else []
+    features = np.array([[found[name] for name in names] for found in at], float)
+    cycles = np.array([call.cycles for call in calls], float)
+    missed = [call_bytes(kernel.op, kernel.layout, c.sizes, target.data_cache, c.flash) for c in calls]
+    units = np.array(missed) / target.data_cache.fill_bytes
+    fills = np.array([fill_cycles(flash, state) for state in range(cycles.shape[1])])
+    lost = cycles - cycles[:, :1] - units[:, None] * fills
+    weights = 1 / np.sqrt(cycles[:, -1])
+    solution, _ = nnls(features * weights[:, None], np.maximum(lost[:, -1], 0.0) * weights)
+    code = features @ solution
+    square = float(np.sum((code * weights) ** 2))
+    shares = (code * weights**2) @ np.maximum(lost, 0.0) / square if square else np.zeros(cycles.shape[1])
+    error = np.abs(code - lost[:, -1]) / cycles[:, -1]
+    stalls = {name: float(value) for name, value in zip(names, solution, strict=True) if value > 0}
+    return replace(fit, stalls=stalls, stall_shares=tuple(map(float, shares)), stall_error=float(error.max()))
 
 
 @dataclass(frozen=True)
@@ -61,10 +99,15 @@ _MNK = (
     (20, 24, 24),
     (13, 50, 28),
     (26, 14, 100),
+    *((1, 40, 56), (5, 40, 56), (3, 28, 88), (2, 56, 40), (5, 36, 112), (4, 60, 36), (9, 44, 52)),  # long loops end less often
 )
 # The same work with a pre-shift or a small shift takes other instructions in some kernels. With a small shift the pre-shift
 # is larger: results stay in int8, as those of a network do (some kernels branch where they saturate).
 _ARITHMETIC = ({"preshift": 3}, {"preshift": 6, "shift": 12, "round": 1 << 11})
+# Loops of every length over many rows and columns: whether code and weights survive in a small cache until the next tile.
+_DEPTHS = (10, 20, 26, 30, 32, 34, 44, 50, 60, 64, 76, 96, 100)
+_WIDE = tuple((m, 24 + 6 * (i % 2), k) for m in (2, 3, 8, 20) for i, k in enumerate(_DEPTHS))
+_SHALLOW = ((4, 22, 2), (3, 41, 2), (6, 50, 2), (8, 31, 1), (4, 90, 2))  # heads of 2: everything is the table pass
 _MN = tuple((m, n) for m in (1, 2, 3, 5, 9) for n in (4, 10, 16, 31, 48, 96))
 _EDGES = {  # remainders, and sizes at which a loop of some kernel changes
     "narrow": ((2, 1), (3, 2), (8, 7)),
@@ -89,10 +132,10 @@ _FACTS = {"k": 4, "n": 4, "bound": 1, "mult": 1, "half": 2, "steps": 1}
 
 def _shapes(op: str) -> tuple[dict[str, int], ...]:
     if op.startswith("probs_"):
-        return tuple({"m": m, "n": n, "k": k} for m, n, k in _MNK)
+        return tuple({"m": m, "n": n, "k": k} for m, n, k in _MNK + _WIDE + _SHALLOW)
     if op.startswith(("linear_", "attend_")):
         odd = op not in ("linear_keys", "linear_values", "linear_panels", "attend_panels")
-        plain = tuple({"m": m, "n": n if odd else n + n % 2, "k": k} for m, n, k in _MNK)
+        plain = tuple({"m": m, "n": n if odd else n + n % 2, "k": k} for m, n, k in _WIDE + _MNK)
         general = {"high": 0} if op.startswith("linear_") else {}
         return plain + tuple(sizes | change | general for sizes in plain[-6:] for change in _ARITHMETIC)
     if op in ("pack_keys", "pack_panels"):

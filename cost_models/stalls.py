@@ -1,0 +1,233 @@
+"""Stalls of slow memories in closed form: a stage of a Program, a Target and its wait states -> cycles lost, call by call.
+
+Data: an operand misses once in units of the data cache wherever it is new, and again in every turn of a loop that does not
+move it, unless all that a turn touches fits the cache. Inside a call the weights of four columns come again for every pair
+of rows, unless they stay. Every miss waits for its memory: `fill_cycles + wait_states * fill_cycles_per_wait_state`.
+
+Code: a call starts with none of its code in a small cache; how much it then loses is fitted on such calls
+(`cost_models/calibrate.py`). A cache that holds all kernels of a network fetches each of them once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from cost_models.calibration import Calibration
+from cost_models.counts import CallCount, Sizes, call_traffic
+from dse.kernel import Kernel
+from dse.layout import even
+from dse.program import Affine, Call, Loop, Node, Pointer, Program, Stage
+from dse.target import Cache, Region, Target
+
+SPARE_BYTES = 32  # of a data cache: what else a kernel reads from flash between two tiles
+ALL_CODE_BYTES = 8192  # a code cache of this size holds the kernels of a network
+
+
+@dataclass(frozen=True)
+class Stalled:
+    """A distinct call, all its repetitions, and what they lose: cycles of data, and of code if every call starts cold."""
+
+    item: CallCount
+    data_cycles: float
+    code_cycles: float
+
+
+@dataclass(frozen=True)
+class _Touch:
+    """An operand of a call in a slow memory: bytes that one turn touches, and bytes that miss over all turns."""
+
+    pointer: Pointer
+    region: Region
+    bytes: float
+    missed: float
+
+
+@dataclass(frozen=True)
+class _Visit:
+    item: CallCount
+    touches: tuple[_Touch, ...]
+    again: float  # bytes of weights that one call reads again
+
+
+def slow_regions(target: Target, wait_states: int) -> dict[str, Region]:
+    """Name -> the regions whose data goes through the cache; none without wait states."""
+    if wait_states == 0 or target.data_cache is None:
+        return {}
+    return {r.name: r for r in target.regions if r.kind != "code" and fill_cycles(r, wait_states)}
+
+
+def fill_cycles(region: Region, wait_states: int) -> int:
+    """Cycles a miss waits for one unit of the cache."""
+    return region.fill_cycles + region.fill_cycles_per_wait_state * wait_states if wait_states else 0
+
+
+def keeps_code(target: Target) -> bool:
+    """True when the kernels of a network stay in the code cache together."""
+    return target.code_cache is not None and target.code_cache.size_bytes >= ALL_CODE_BYTES
+
+
+def stage_stalls(
+    program: Program,
+    stage: Stage,
+    target: Target,
+    wait_states: int,
+    kernels: Mapping[str, Kernel],
+    calibration: Calibration,
+) -> tuple[Stalled, ...]:
+    """What every distinct call of a stage loses; () without wait states."""
+    cache, slow = target.data_cache, slow_regions(target, wait_states)
+    if not slow or cache is None:
+        return ()
+    homes = {b.name: slow[b.region] for b in program.buffers if b.region in slow}
+    homes |= {c.name: slow["flash"] for c in program.constants}
+    found = []
+    for visit in _visit(stage.body, {}, homes, cache):
+        item = visit.item
+        units = [(touch.region, touch.missed) for touch in visit.touches]
+        units.append((slow["flash"], visit.again * item.times))
+        data = sum(fill_cycles(region, wait_states) * missed / cache.fill_bytes for region, missed in units)
+        code = 0.0
+        if program.code == "flash":
+            code = item.times * code_cycles(item.call.kernel, item.sizes, wait_states, kernels, calibration)
+        found.append(Stalled(item, data, code))
+    return tuple(found)
+
+
+def _visit(body: tuple[Node, ...], sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> list[_Visit]:
+    found: list[_Visit] = []
+    for node in body:
+        if isinstance(node, Loop):
+            found += _loop(node, sizes, homes, cache)
+        elif isinstance(node, Call):
+            found.append(_call(node, sizes, homes, cache))
+    return found
+
+
+def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> list[_Visit]:
+    """A loop's calls over all its turns: full ones, then the ragged last."""
+    full, rest = divmod(loop.extent.evaluate(sizes), loop.step)
+    found: list[_Visit] = []
+    for count, turns in ((loop.step, full), (rest, int(rest > 0))):
+        if turns == 0:
+            continue
+        inner = _visit(loop.body, dict(sizes) | {f"{loop.var}_n": count}, homes, cache)
+        stays = sum(touch.bytes for visit in inner for touch in visit.touches) <= cache.size_bytes
+        known = bool(found)
+        for visit in inner:
+            touches = tuple(_over(touch, loop.var, turns, stays, known) for touch in visit.touches)
+            found.append(replace(visit, item=replace(visit.item, times=visit.item.times * turns), touches=touches))
+    return found
+
+
+def _over(touch: _Touch, var: str, turns: int, stays: bool, known: bool) -> _Touch:
+    """The same operand over the turns of a loop. known: the loop has made turns of another size before."""
+    if any(symbol == var for symbol, _ in touch.pointer.offset_bytes.terms):
+        return replace(touch, bytes=touch.bytes * turns, missed=touch.missed * turns)
+    return replace(touch, missed=touch.missed * (int(not known) if stays else turns))
+
+
+def _call(call: Call, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> _Visit:
+    values = {k: v.evaluate(sizes) if v.terms else v.const for k, v in call.arguments if isinstance(v, Affine)}
+    pointers = {k: v for k, v in call.arguments if isinstance(v, Pointer)}
+    touches = []
+    for field, (read, written) in call_traffic(call, values).items():
+        pointer = pointers[field]
+        region = homes.get(pointer.base)
+        size = touched_bytes(call.op, field, values, max(read, written))
+        if region is not None:
+            touches.append(_Touch(pointer, region, size, size))
+    return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(call.op, call.layout, values, cache))
+
+
+def touched_bytes(op: str, field: str, z: Sizes, size: float) -> float:
+    """Bytes of an operand that a call touches: all of it, or the share of a table that so many random look-ups meet."""
+    if field != "table":
+        return size
+    lookups = z["n"] * z.get("m", 1)
+    return size * (1 - (1 - 8 / size) ** lookups)
+
+
+def again_bytes(op: str, layout: str, z: Sizes, cache: Cache) -> float:
+    """Bytes of weights that a call reads again: all of them for every further pair of rows, when the four columns that a
+    pair reads do not stay in the cache until the next pair."""
+    if not op.startswith("linear_") or layout != "quads" or 4 * even(z["k"]) <= cache.size_bytes - SPARE_BYTES:
+        return 0.0
+    return even(z["n"]) * even(z["k"]) * ((z["m"] + 1) // 2 - 1)
+
+
+def call_bytes(op: str, layout: str, z: Sizes, cache: Cache, flash: Mapping[str, float]) -> float:
+    """Bytes that one cold call misses in flash. flash: operand there -> its bytes."""
+    once = sum(touched_bytes(op, field, z, size) for field, size in flash.items())
+    return once + again_bytes(op, layout, z, cache)
+
+
+def code_features(kernel: Kernel, z: Sizes) -> dict[str, float]:
+    """What the stalls of code are linear in: how often each piece of work comes (the manifest's terms), whether it comes at
+    all, and how often where other code runs in between or around it: a last odd row, ragged columns, ever deeper loops."""
+    m, n, pairs = z.get("m", 1), z.get("n", 1), (z.get("k", 1) + 1) // 2
+    contexts = {
+        "odd": m % 2 == 1 and m > 1,
+        "ragged": n % 4 > 0 and n > 4,
+        "deep7": pairs >= 7,
+        "deep11": pairs >= 11,
+        "deep15": pairs >= 15,
+        "even16": pairs % 16 == 0,
+    }
+    counts = {name: float(term.evaluate(z)) for name, term in kernel.terms}
+    found = counts | {f"{name} once": float(count > 0) for name, count in counts.items()}
+    for context, holds in contexts.items():
+        found |= {f"{name} {context}": count * holds for name, count in counts.items()}
+    return found
+
+
+def code_cycles(
+    kernel: str, z: Sizes, wait_states: int, kernels: Mapping[str, Kernel], calibration: Calibration
+) -> float:
+    """Stalls of code of one call that starts cold; kept with the calibration, as many schedules make the same call."""
+    key = ("code", kernel, *z.values())
+    known = calibration.priced.get(key)
+    fit = calibration.kernels[kernel]
+    if known is None:
+        known = 0.0
+        if fit.stalls:
+            features = code_features(kernels[kernel], z)
+            known = sum(value * features[name] for name, value in fit.stalls.items())
+        calibration.priced[key] = known
+    return known * fit.stall_shares[wait_states] if fit.stalls else 0.0
+
+
+class CodeFetch:
+    """What calls lose on code, in the order of the program: each its own cold start, or only what was not fetched before."""
+
+    def __init__(
+        self,
+        program: Program,
+        target: Target,
+        wait_states: int,
+        kernels: Mapping[str, Kernel],
+        calibration: Calibration,
+    ) -> None:
+        self._keeps, self._calibration = keeps_code(target), calibration
+        self._paid: dict[str, float] = {}
+        self._seen: set[str] = set()
+        line = target.code_cache.fill_bytes if target.code_cache else 1
+        region = slow_regions(target, wait_states).get("flash")
+        lines = calibration.call_code_bytes / line if program.code == "flash" else 0.0
+        self._site = lines * fill_cycles(region, wait_states) if region else 0.0
+
+    def cycles(self, stalled: Stalled) -> float:
+        """Cycles these calls lose on code. With a cache that keeps it: what no call before has fetched, of functions that
+        kernels share only once, and the code around the call."""
+        if not self._keeps:
+            return stalled.code_cycles
+        kernel, cold = stalled.item.call.kernel, stalled.code_cycles / stalled.item.times
+        functions = self._calibration.kernels[kernel].functions
+        paid = self._paid.get(kernel)
+        if paid is None:
+            known = sum(size for name, size in functions.items() if name in self._seen)
+            self._seen |= set(functions)
+            self._paid[kernel] = cold
+            return cold * (1 - known / max(1, sum(functions.values())))
+        self._paid[kernel] = max(paid, cold)
+        return self._paid[kernel] - paid + (self._site if cold else 0.0)
