@@ -21,6 +21,7 @@ from dse.program import Affine, Call, Loop, Node, Pointer, Program, Stage
 from dse.target import Cache, Region, Target
 
 SPARE_BYTES = 32  # of a data cache: what else a kernel reads from flash between two tiles
+BLOCK_ROWS = 16  # of x as rows, unpacked at a time by the kernels of layout quads
 ALL_CODE_BYTES = 8192  # a code cache of this size holds the kernels of a network
 
 
@@ -101,6 +102,25 @@ def _visit(body: tuple[Node, ...], sizes: Sizes, homes: Mapping[str, Region], ca
             found += _loop(node, sizes, homes, cache)
         elif isinstance(node, Call):
             found.append(_call(node, sizes, homes, cache))
+    return _shared(found) if _footprint(found) <= cache.size_bytes else found
+
+
+def _footprint(visits: list[_Visit]) -> float:
+    """Bytes of slow memories that these calls touch, each buffer and constant once."""
+    most: dict[str, float] = {}
+    for touch in (touch for visit in visits for touch in visit.touches):
+        most[touch.pointer.base] = max(most.get(touch.pointer.base, 0.0), touch.bytes)
+    return sum(most.values())
+
+
+def _shared(visits: list[_Visit]) -> list[_Visit]:
+    """The same calls where all they touch fits the cache: what one of them touched before does not miss again."""
+    seen: set[str] = set()
+    found = []
+    for visit in visits:
+        touches = tuple(replace(t, missed=0.0) if t.pointer.base in seen else t for t in visit.touches)
+        seen |= {touch.pointer.base for touch in touches}
+        found.append(replace(visit, touches=touches))
     return found
 
 
@@ -112,7 +132,7 @@ def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -
         if turns == 0:
             continue
         inner = _visit(loop.body, dict(sizes) | {f"{loop.var}_n": count}, homes, cache)
-        stays = sum(touch.bytes for visit in inner for touch in visit.touches) <= cache.size_bytes
+        stays = _footprint(inner) <= cache.size_bytes
         known = bool(found)
         for visit in inner:
             touches = tuple(_over(touch, loop.var, turns, stays, known) for touch in visit.touches)
@@ -136,7 +156,12 @@ def _call(call: Call, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -
         region = homes.get(pointer.base)
         size = touched_bytes(call.op, field, values, max(read, written))
         if region is not None:
-            touches.append(_Touch(pointer, region, size, size))
+            passes = passes_over(call.op, field, values) if size > cache.size_bytes else 1
+            touches.append(_Touch(pointer, region, size, size * passes))
+    if "scratch" in pointers and pointers["scratch"].base in homes and call.op.startswith("linear_"):
+        size = 2 * min(values["m"], BLOCK_ROWS) * even(values["k"])
+        passes = -(-values["m"] // BLOCK_ROWS) * (values["n"] + 3) // 4 if size > cache.size_bytes else 1
+        touches.append(_Touch(pointers["scratch"], homes[pointers["scratch"].base], size, size * passes))
     return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(call.op, call.layout, values, cache))
 
 
@@ -150,10 +175,23 @@ def touched_bytes(op: str, field: str, z: Sizes, size: float) -> float:
 
 def again_bytes(op: str, layout: str, z: Sizes, cache: Cache) -> float:
     """Bytes of weights that a call reads again: all of them for every further pair of rows, when the four columns that a
-    pair reads do not stay in the cache until the next pair."""
-    if not op.startswith("linear_") or layout != "quads" or 4 * even(z["k"]) <= cache.size_bytes - SPARE_BYTES:
+    pair reads do not stay in the cache until the next pair; else for every further block of rows that it unpacks."""
+    if not op.startswith("linear_") or layout != "quads":
         return 0.0
-    return even(z["n"]) * even(z["k"]) * ((z["m"] + 1) // 2 - 1)
+    weights, passes = even(z["n"]) * even(z["k"]), 1
+    if 4 * even(z["k"]) > cache.size_bytes - SPARE_BYTES:
+        passes = (z["m"] + 1) // 2
+    elif weights > cache.size_bytes and not z["x_panels"]:
+        passes = -(-z["m"] // BLOCK_ROWS)
+    return weights * (passes - 1)
+
+
+def passes_over(op: str, field: str, z: Sizes) -> int:
+    """How often a call goes over an operand that does not fit the cache: rows in panels for every four columns, keys and
+    values for every pair of rows."""
+    if op.startswith("linear_") and field == "x" and z["x_panels"]:
+        return (z["n"] + 3) // 4
+    return (z["m"] + 1) // 2 if field in ("keys", "values") else 1
 
 
 def call_bytes(op: str, layout: str, z: Sizes, cache: Cache, flash: Mapping[str, float]) -> float:
@@ -164,15 +202,18 @@ def call_bytes(op: str, layout: str, z: Sizes, cache: Cache, flash: Mapping[str,
 
 def code_features(kernel: Kernel, z: Sizes) -> dict[str, float]:
     """What the stalls of code are linear in: how often each piece of work comes (the manifest's terms), whether it comes at
-    all, and how often where other code runs in between or around it: a last odd row, ragged columns, ever deeper loops."""
+    all, and how often in a context that decides what is still cached: few rows, a last odd one, ragged columns, and how much of
+    the unrolled loop over the depth runs (none of it is a rule of one kernel; the fit takes what it needs)."""
     m, n, pairs = z.get("m", 1), z.get("n", 1), (z.get("k", 1) + 1) // 2
     contexts = {
-        "odd": m % 2 == 1 and m > 1,
+        "short": m <= 2,
+        "odd": m % 2 == 1 and m > 1 and pairs < 15,
+        "odd deep": m % 2 == 1 and m > 1 and pairs >= 15,
         "ragged": n % 4 > 0 and n > 4,
-        "deep7": pairs >= 7,
-        "deep11": pairs >= 11,
-        "deep15": pairs >= 15,
-        "even16": pairs % 16 == 0,
+        "deep 7": 7 <= pairs < 11,
+        "deep 11": 11 <= pairs < 15,
+        "deep 15": pairs >= 15 and pairs % 16 > 0,
+        "deep 16": pairs % 16 == 0,
     }
     counts = {name: float(term.evaluate(z)) for name, term in kernel.terms}
     found = counts | {f"{name} once": float(count > 0) for name, count in counts.items()}
