@@ -108,9 +108,7 @@ def stage_cycles(
     return cycles + sum(item.times * call_cycles(item, kernels, calibration) for item in calls)
 
 
-def stalls_spread(
-    stalled: Stalled, stalls: float, kernels: Mapping[str, Kernel], calibration: Calibration
-) -> float:
+def stalls_spread(stalled: Stalled, stalls: float, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:
     """How far off the stalls of these calls are if each errs as the worst cold call of the calibration."""
     cycles = stalled.item.times * call_cycles(stalled.item, kernels, calibration) + stalls
     return cycles * calibration.kernels[stalled.item.call.kernel].stall_error

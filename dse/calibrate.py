@@ -11,6 +11,7 @@ import itertools
 import random
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -24,15 +25,17 @@ from codegen.emit import IoScale, Sample, emit
 from codegen.names import arena_symbol, stage_symbols
 from cost_models import calibration as calibrations
 from cost_models.calibrate import ColdCall, Footprint, Measurement, fit_code, fit_kernel, fit_stalls, shapes
-from cost_models.calibration import Calibration, KernelFit
+from cost_models.calibration import Calibration, KernelFit, load_calibration
 from cost_models.counts import call_traffic
 from dse import ptq
 from dse.alloc import Span, place_buffers
 from dse.execute import open_device
+from dse.folders import write_files
 from dse.kernel import Kernel, kernels_for, kernels_root, load_kernels
 from dse.layout import RIGHT, Right, panels_bytes, panels_stride_bytes
 from dse.load.hyper import HyperParameters, build_model, sample_inputs
 from dse.lower import lower
+from dse.measurements import read_measurements
 from dse.program import Affine, Buffer, Call, Constant, Loop, Pointer, Program, Stage, affine, loops
 from dse.quant import layernorm_guard
 from dse.rewrite import forms, rewrite
@@ -57,12 +60,46 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
             fits[kernel.name] = fit_stalls(kernel, fit, run_cold(kernel, target, kernels, Path(scratch)), target)
         code = fit_code(_footprints(target, kernels, Path(scratch)))
     result = Calibration(target.name, provenance(target, wanted), 0.0, 0.0, *code, fits)
-    path = out or calibrations.FOLDER / f"{target.name}.toml"
+    return _write(result, out), _table(result)
+
+
+def calibrate_from(target: Target, measurements: Path, out: Path | None) -> tuple[Path, Table]:
+    """Refit the kernels that were measured on a board at zero wait states; terms that its calls do not tell apart, and all
+    other kernels, stay as calibrated. Writes the TOML and returns (path, table of the refitted)."""
+    kernels, before = load_kernels(), load_calibration(target.calibrated_as)
+    measured = read_measurements(measurements, target, kernels)
+    known = {name: calls for name, calls in measured.items() if name in before.kernels}
+    if not known:
+        raise ValueError(f"{measurements}: {target.calibrated_as} has no calibration of {', '.join(measured)}")
+    fits = dict(before.kernels)
+    for name, calls in known.items():
+        old = fits[name]
+        fit = fit_kernel(kernels[name], calls, old.functions, old.cycles)
+        fits[name] = replace(old, cycles=fit.cycles, worst_error=fit.worst_error, shapes=fit.shapes, spans=fit.spans)
+    digest = hashlib.sha256(measurements.read_bytes()).hexdigest()[:12]
+    source = f"{date.today()}; {len(known)} kernels measured, {measurements.name} {digest}; else {before.provenance}"
+    result = replace(before, target=target.name, provenance=source.replace('"', "'"), kernels=fits)
+    return _write(result, out), _table(replace(result, kernels={name: fits[name] for name in known}))
+
+
+def write_projects(target: Target, folder: Path) -> list[Path]:
+    """Write a C project a kernel that makes its calibration calls: built with -DTLF_MEASURE it prints their cycles as CSV.
+    Returns their folders."""
+    kernels = load_kernels()
+    wanted = [k for op in dict.fromkeys(k.op for k in kernels.values()) for k in kernels_for(op, target.isa, kernels)]
+    for kernel in wanted:
+        calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel))]
+        write_files(folder / kernel.name, dict(_project(bench_program(calls, target), target, kernels)))
+    return [folder / kernel.name for kernel in wanted]
+
+
+def _write(result: Calibration, out: Path | None) -> Path:
+    path = out or calibrations.FOLDER / f"{result.target}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(calibrations.to_toml(result), encoding="utf-8")
     partial.replace(path)
-    return path, _table(result)
+    return path
 
 
 def _table(result: Calibration) -> Table:
@@ -291,10 +328,16 @@ def bench_program(
     )
 
 
-def _build(program: Program, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> Path:
+def _project(program: Program, target: Target, kernels: Mapping[str, Kernel]) -> dict[str, str]:
     rng = np.random.default_rng(0)  # of zeros the compiler would make no table
     sample = Sample(rng.bytes(program.input_bytes), rng.bytes(program.output_bytes))
-    files = emit(program, target, kernels, IoScale(1.0, 0, 1.0, 0), sample)
+    return emit(program, target, kernels, IoScale(1.0, 0, 1.0, 0), sample)
+
+
+def _build(
+    program: Program, target: Target, kernels: Mapping[str, Kernel], folder: Path, defines: Sequence[str] = ()
+) -> Path:
+    files = _project(program, target, kernels)
     source = folder / "bench"
     for name, text in files.items():
         path = source / name
@@ -308,7 +351,7 @@ def _build(program: Program, target: Target, kernels: Mapping[str, Kernel], fold
         *sorted(path for path in (source / "src" / "port").iterdir() if path.is_dir()),
     ]
     script = source / "src" / "port" / target.port / "link.ld"
-    return build(used, include, folder / "bench.elf", linker_script=script, isa=target.isa).elf
+    return build(used, include, folder / "bench.elf", linker_script=script, isa=target.isa, defines=defines).elf
 
 
 def files_to_compile(files: Mapping[str, str]) -> list[str]:

@@ -73,6 +73,8 @@ class Options:
     worker: bool = False
     schedule: Path | None = None
     out: Path | None = None
+    measured: Path | None = None
+    project: Path | None = None
     toolchain: str = "auto"
     folder: Path = Path()
     action: str = "list"
