@@ -128,14 +128,15 @@ _ARITHMETIC = ({"preshift": 3}, {"preshift": 6, "shift": 12, "round": 1 << 11})
 # Loops of every length over many rows and columns: whether code and weights survive in a small cache until the next tile.
 _DEPTHS = (10, 20, 26, 30, 32, 34, 44, 50, 60, 64, 76, 96, 100)
 _WIDE = tuple((m, 24 + 6 * (i % 2), k) for m in (2, 3, 8, 20) for i, k in enumerate(_DEPTHS))
+_FAR = ((130, 12, 10), (3, 600, 12), (2, 24, 1100))  # one size beyond those of the networks
 _SHALLOW = ((4, 22, 2), (3, 41, 2), (6, 50, 2), (8, 31, 1), (4, 90, 2))  # heads of 2: everything is the table pass
-_MN = tuple((m, n) for m in (1, 2, 3, 5, 9) for n in (4, 10, 16, 31, 48, 96))
+_MN = (*((m, n) for m in (1, 2, 3, 5, 9) for n in (4, 10, 16, 31, 48, 96)), (120, 12), (2, 520))
 _EDGES = {  # remainders, and sizes at which a loop of some kernel changes
     "narrow": ((2, 1), (3, 2), (8, 7)),
     "layernorm": tuple((m, n) for m in (1, 4) for n in (8, 13, 20, 24, 28, 64, 75, 130, 200)),
     "mean": ((1, 1), (7, 2), (40, 3), (33, 20), (200, 8), (300, 12), (600, 4)),
 }
-_N = (4, 9, 16, 31, 40, 100, 257, 700)
+_N = (4, 9, 16, 31, 40, 100, 257, 700, 6000)
 
 
 def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
@@ -153,10 +154,10 @@ _FACTS = {"k": 4, "n": 4, "bound": 1, "mult": 1, "half": 2, "steps": 1}
 
 def _shapes(op: str) -> tuple[dict[str, int], ...]:
     if op.startswith("probs_"):
-        return tuple({"m": m, "n": n, "k": k} for m, n, k in _MNK + _WIDE + _SHALLOW)
+        return tuple({"m": m, "n": n, "k": k} for m, n, k in _FAR + _MNK + _WIDE + _SHALLOW)
     if op.startswith(("linear_", "attend_")):
         odd = op not in ("linear_keys", "linear_values", "linear_panels", "attend_panels")
-        plain = tuple({"m": m, "n": n if odd else n + n % 2, "k": k} for m, n, k in _WIDE + _MNK)
+        plain = tuple({"m": m, "n": n if odd else n + n % 2, "k": k} for m, n, k in _FAR + _WIDE + _MNK)
         general = {"high": 0} if op.startswith("linear_") else {}
         return plain + tuple(sizes | change | general for sizes in plain[-6:] for change in _ARITHMETIC)
     if op in ("pack_keys", "pack_panels"):

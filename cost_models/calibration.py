@@ -15,9 +15,9 @@ FOLDER = Path(__file__).parent / "calibration"
 class KernelFit:
     """Cycles per feature of one kernel, its code size, and how well the fit met the measurements.
 
-    functions: name -> bytes of the code it links; variants share some of it. stalls: cycles that a cold call loses on code at
-    the most wait states, by feature (cost_models/stalls.py), stall_shares how much of it at 0, 1, ... wait states, stall_error
-    the worst error of a cold call's cycles. spans: integer argument -> (least, most) that was measured.
+    functions: name -> bytes of the code it links; variants share some of it. stalls: cycles that a cold call loses on code
+    at the most wait states, by feature (cost_models/stalls.py); stall_shares: how much of it at 0, 1, ... wait states;
+    stall_error: the worst error of a cold call's cycles. spans: integer argument -> (least, most) that was measured.
     """
 
     cycles: dict[str, float]

@@ -201,9 +201,9 @@ def call_bytes(op: str, layout: str, z: Sizes, cache: Cache, flash: Mapping[str,
 
 
 def code_features(kernel: Kernel, z: Sizes) -> dict[str, float]:
-    """What the stalls of code are linear in: how often each piece of work comes (the manifest's terms), whether it comes at
-    all, and how often in a context that decides what is still cached: few rows, a last odd one, ragged columns, and how much of
-    the unrolled loop over the depth runs (none of it is a rule of one kernel; the fit takes what it needs)."""
+    """What the stalls of code are linear in: how often each piece of work comes (the manifest's terms), whether it comes
+    at all, and how often in a context that decides what is still cached: few rows, a last odd one, ragged columns, how much
+    of the unrolled loop over the depth runs. None of it is a rule of one kernel; the fit takes what it needs."""
     m, n, pairs = z.get("m", 1), z.get("n", 1), (z.get("k", 1) + 1) // 2
     contexts = {
         "short": m <= 2,
@@ -239,7 +239,7 @@ def code_cycles(
 
 
 class CodeFetch:
-    """What calls lose on code, in the order of the program: each its own cold start, or only what was not fetched before."""
+    """What calls lose on code, in the order of the program: each its cold start, or only what was not fetched before."""
 
     def __init__(
         self,
