@@ -78,9 +78,16 @@ def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target
     code = features @ solution
     square = float(np.sum((code * weights) ** 2))
     shares = (code * weights**2) @ np.maximum(lost, 0.0) / square if square else np.zeros(cycles.shape[1])
+    shares *= fills[-1] / np.maximum(fills, 1)
     error = np.abs(code - lost[:, -1]) / cycles[:, -1]
     stalls = {name: float(value) for name, value in zip(names, solution, strict=True) if value > 0}
-    return replace(fit, stalls=stalls, stall_shares=tuple(map(float, shares)), stall_error=float(error.max()))
+    return replace(
+        fit,
+        stalls=stalls,
+        stall_shares=tuple(map(float, shares)),
+        stall_fill=int(fills[-1]),
+        stall_error=float(error.max()),
+    )
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ FOLDER = Path(__file__).parent / "calibration"
 class KernelFit:
     """Cycles per feature of one kernel, its code size, and how well the fit met the measurements.
 
-    functions: name -> bytes of the code it links; variants share some of it. stalls: cycles that a cold call loses on code
-    at the most wait states, by feature (cost_models/stalls.py); stall_shares: how much of it at 0, 1, ... wait states;
-    stall_error: the worst error of a cold call's cycles. spans: integer argument -> (least, most) that was measured.
+    functions: name -> bytes of the code it links; variants share some. stalls: cycles that a cold call loses on code
+    when a miss of the flash takes stall_fill cycles, by feature (cost_models/stalls.py); at 0, 1, ... wait states it loses
+    stall_shares of what the misses there would take in proportion. stall_error: the worst error of a cold call's
+    cycles. spans: integer argument -> (least, most) that was measured.
     """
 
     cycles: dict[str, float]
@@ -26,6 +27,7 @@ class KernelFit:
     shapes: int
     stalls: dict[str, float] = field(default_factory=dict)
     stall_shares: tuple[float, ...] = ()
+    stall_fill: int = 1
     stall_error: float = 0.0
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -70,7 +72,7 @@ _SCALARS += ("network_code_bytes", "call_code_bytes", "loop_code_bytes")
 
 def _kernel_fit(row: Mapping[str, Any]) -> KernelFit:
     found = {key: row[key] for key in ("cycles", "functions", "worst_error", "shapes")}
-    found |= {key: row[key] for key in ("stalls", "stall_error") if key in row}
+    found |= {key: row[key] for key in ("stalls", "stall_fill", "stall_error") if key in row}
     found["stall_shares"] = tuple(row.get("stall_shares", ()))
     found["spans"] = {name: (least, most) for name, (least, most) in row.get("spans", {}).items()}
     return KernelFit(**found)
@@ -99,5 +101,6 @@ def to_toml(calibration: Calibration) -> str:
         if fit.stall_shares:
             stalls = ", ".join(f'"{term}" = {value:.4f}' for term, value in fit.stalls.items())
             shares = ", ".join(f"{share:.4f}" for share in fit.stall_shares)
-            lines += [f"stalls = {{ {stalls} }}", f"stall_shares = [{shares}]", f"stall_error = {fit.stall_error:.5f}"]
+            lines += [f"stalls = {{ {stalls} }}", f"stall_fill = {fit.stall_fill}", f"stall_shares = [{shares}]"]
+            lines += [f"stall_error = {fit.stall_error:.5f}"]
     return "\n".join(lines) + "\n"

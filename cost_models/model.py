@@ -41,17 +41,18 @@ def evaluate(
     """
     moved: Counter[tuple[str, str]] = Counter()
     stages, peaks = [], _stage_peaks(program)
-    spread = 0.0
+    spread, beyond = 0.0, dict[str, None]()
     fetch = CodeFetch(program, target, wait_states, kernels, calibration)
     for stage in program.stages:
         calls, iterations = count_calls(stage)
         traffic = moved_bytes(program, calls)
         moved.update(traffic)
         cycles = stage_cycles(calls, iterations, kernels, calibration)
-        spread += sum(
-            item.times * call_cycles(item, kernels, calibration) * calibration.kernels[item.call.kernel].worst_error
-            for item in calls
-        )
+        for item in calls:
+            found = outside(item, calibration)
+            beyond |= dict.fromkeys(found)
+            error = calibration.kernels[item.call.kernel].worst_error * (2 if found else 1)
+            spread += item.times * call_cycles(item, kernels, calibration) * error
         for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration):
             stalls = stalled.data_cycles + fetch.cycles(stalled)
             cycles += stalls
@@ -77,6 +78,7 @@ def evaluate(
         stages=tuple(stages),
         overruns=_overruns(sizes, target, budget, program.weight_bytes() + code, total),
         spread_cycles=spread,
+        outside=tuple(beyond),
     )
 
 
@@ -106,6 +108,16 @@ def stage_cycles(
     """Cycles of a stage without stalls: its own, and those of its loop iterations and calls."""
     cycles = calibration.stage_cycles + calibration.loop_cycles * iterations
     return cycles + sum(item.times * call_cycles(item, kernels, calibration) for item in calls)
+
+
+def outside(item: CallCount, calibration: Calibration) -> tuple[str, ...]:
+    """Which sizes of a call lie beyond those its kernel was measured at, as text."""
+    kernel = item.call.kernel
+    return tuple(
+        f"{kernel}: {name} = {item.sizes[name]}, measured {least} to {most}"
+        for name, (least, most) in calibration.kernels[kernel].spans.items()
+        if not least <= item.sizes[name] <= most
+    )
 
 
 def stalls_spread(stalled: Stalled, stalls: float, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:

@@ -20,7 +20,7 @@ from dse.target import Target
 def price_part(
     program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, target: Target, wait_states: int = 0
 ) -> PartCost:
-    """The price of a part that `lower_part` made; its buffers need no place. Code that a network fetches once is left out."""
+    """The price of a part that `lower_part` made; its buffers need no place. Code that is fetched once is left out."""
     cycles = dict.fromkeys(("", *FAMILIES), 0.0)
     scratch: dict[str, str] = {}
     readers: dict[str, str] = {}  # constant -> the family that reads it

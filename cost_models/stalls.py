@@ -82,6 +82,7 @@ def stage_stalls(
         return ()
     homes = {b.name: slow[b.region] for b in program.buffers if b.region in slow}
     homes |= {c.name: slow["flash"] for c in program.constants}
+    fill = fill_cycles(slow["flash"], wait_states)
     found = []
     for visit in _visit(stage.body, {}, homes, cache):
         item = visit.item
@@ -90,7 +91,7 @@ def stage_stalls(
         data = sum(fill_cycles(region, wait_states) * missed / cache.fill_bytes for region, missed in units)
         code = 0.0
         if program.code == "flash":
-            code = item.times * code_cycles(item.call.kernel, item.sizes, wait_states, kernels, calibration)
+            code = item.times * code_cycles(item, wait_states, fill, kernels, calibration)
         found.append(Stalled(item, data, code))
     return tuple(found)
 
@@ -223,19 +224,21 @@ def code_features(kernel: Kernel, z: Sizes) -> dict[str, float]:
 
 
 def code_cycles(
-    kernel: str, z: Sizes, wait_states: int, kernels: Mapping[str, Kernel], calibration: Calibration
+    item: CallCount, wait_states: int, fill: int, kernels: Mapping[str, Kernel], calibration: Calibration
 ) -> float:
-    """Stalls of code of one call that starts cold; kept with the calibration, as many schedules make the same call."""
-    key = ("code", kernel, *z.values())
-    known = calibration.priced.get(key)
-    fit = calibration.kernels[kernel]
+    """Stalls of code of one call that starts cold, with misses of the flash of `fill` cycles; kept with the calibration, as
+    many schedules make the same call."""
+    kernel = item.call.kernel
+    key = ("code", kernel, *item.sizes.values())
+    known, fit = calibration.priced.get(key), calibration.kernels[kernel]
     if known is None:
-        known = 0.0
-        if fit.stalls:
-            features = code_features(kernels[kernel], z)
-            known = sum(value * features[name] for name, value in fit.stalls.items())
+        features = code_features(kernels[kernel], item.sizes) if fit.stalls else {}
+        known = sum(value * features[name] for name, value in fit.stalls.items())
         calibration.priced[key] = known
-    return known * fit.stall_shares[wait_states] if fit.stalls else 0.0
+    if not known:
+        return 0.0
+    share = fit.stall_shares[min(wait_states, len(fit.stall_shares) - 1)]
+    return known * share * fill / fit.stall_fill
 
 
 class CodeFetch:

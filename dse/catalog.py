@@ -73,7 +73,7 @@ def study(options: Options) -> Answer:
 
 
 def calibrate(options: Options) -> Answer:
-    """Fit the cost terms of every kernel and write the calibration file: on the emulated device, or --from a board's CSV."""
+    """Fit the cost terms of every kernel and write the calibration file, on the emulated device or --from a board's CSV."""
     from dse import calibrate as calibration_runs
 
     target = load_target(options.target)
