@@ -52,41 +52,41 @@ def fit_kernel(
 
 @dataclass(frozen=True)
 class ColdCall:
-    """One call with empty caches: its integer arguments, its operands in flash (name -> bytes), cycles by wait states."""
+    """One call with empty caches: its integer arguments, operands in flash (name -> bytes), wait states -> cycles."""
 
     sizes: Mapping[str, int]
     flash: Mapping[str, int]
-    cycles: tuple[int, ...]
+    cycles: Mapping[int, int]
 
 
 def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target: Target) -> KernelFit:
     """The fit with what cold calls lose on code: their stalls at the most wait states less those of data, which are known
     (non-negative least squares, weighted as the cycles are); at fewer wait states a share of it."""
-    if target.data_cache is None:
+    if target.data_cache is None or not calls:
         return fit
     flash = next(region for region in target.regions if region.kind == "flash")
     at = [code_features(kernel, call.sizes) for call in calls]
-    names = [name for name in at[0] if any(features[name] for features in at)] if at else []
+    names = [name for name in at[0] if any(features[name] for features in at)]
     features = np.array([[found[name] for name in names] for found in at], float)
-    cycles = np.array([call.cycles for call in calls], float)
+    states = sorted(calls[0].cycles)
+    cycles = np.array([[call.cycles[state] for state in states] for call in calls], float)
     missed = [call_bytes(kernel.op, kernel.layout, c.sizes, target.data_cache, c.flash) for c in calls]
     units = np.array(missed) / target.data_cache.fill_bytes
-    fills = np.array([fill_cycles(flash, state) for state in range(cycles.shape[1])])
+    fills = np.array([fill_cycles(flash, state) for state in states])
     lost = cycles - cycles[:, :1] - units[:, None] * fills
     weights = 1 / np.sqrt(cycles[:, -1])
     solution, _ = nnls(features * weights[:, None], np.maximum(lost[:, -1], 0.0) * weights)
     code = features @ solution
     square = float(np.sum((code * weights) ** 2))
-    shares = (code * weights**2) @ np.maximum(lost, 0.0) / square if square else np.zeros(cycles.shape[1])
-    shares *= fills[-1] / np.maximum(fills, 1)
+    shares = (code * weights**2) @ np.maximum(lost, 0.0) / square if square else np.zeros(len(states))
+    known = dict(zip(states, map(float, shares * fills[-1] / np.maximum(fills, 1)), strict=True))
     error = np.abs(code - lost[:, -1]) / cycles[:, -1]
-    stalls = {name: float(value) for name, value in zip(names, solution, strict=True) if value > 0}
     return replace(
         fit,
-        stalls=stalls,
-        stall_shares=tuple(map(float, shares)),
+        stalls={name: float(value) for name, value in zip(names, solution, strict=True) if value > 0},
+        stall_shares=tuple(known.get(state, known[states[-1]]) for state in range(states[-1] + 1)),
         stall_fill=int(fills[-1]),
-        stall_error=float(error.max()),
+        stall_error=float(np.quantile(error, 0.95)),
     )
 
 
@@ -114,7 +114,7 @@ _MNK = (
     *((m, n, k) for m in (1, 2, 3, 4) for n, k in _NK),
     *((m, n, k) for m in (5, 8, 11) for n, k in ((2, 2), (6, 12), (3, 33), (12, 48), (17, 14))),
     *((4, n, 16) for n in (2, 5, 8, 9, 22, 40)),
-    *((4, 8, k) for k in (1, 2, 3, 4, 7, 8, 10, 14, 15, 16, 17, 18, 24, 30, 40, 72, 130)),
+    *((4, 12, k) for k in (1, 2, 3, 4, 7, 8, 10, 14, 15, 16, 17, 18, 24, 30, 40, 72, 130)),
     *((m, 6, 18) for m in (6, 7, 9, 10, 12, 15, 24, 37)),
     (20, 24, 24),
     (13, 50, 28),

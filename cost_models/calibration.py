@@ -17,8 +17,8 @@ class KernelFit:
 
     functions: name -> bytes of the code it links; variants share some. stalls: cycles that a cold call loses on code
     when a miss of the flash takes stall_fill cycles, by feature (cost_models/stalls.py); at 0, 1, ... wait states it loses
-    stall_shares of what the misses there would take in proportion. stall_error: the worst error of a cold call's
-    cycles. spans: integer argument -> (least, most) that was measured.
+    stall_shares of what the misses there would take in proportion. stall_error: the error that 95 % of the cold
+    calls stay below. spans: integer argument -> (least, most) that was measured.
     """
 
     cycles: dict[str, float]

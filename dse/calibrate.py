@@ -140,15 +140,19 @@ def run_cold(kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], fold
     program = bench_program(calls, target, repeats=1)
     elf = _build(program, target, kernels, folder)
     symbols = stage_symbols([stage.name for stage in program.stages])
-    found: list[list[int]] = []
-    for state in range(target.max_wait_states + 1):
+    prefetches = target.code_cache is not None and target.code_cache.prefetch
+    states = range(target.max_wait_states + 1) if prefetches else (0, target.max_wait_states)
+    found: dict[int, list[int]] = {}  # without prefetch, what a call loses is in proportion to what a miss takes
+    for state in states:
         device = open_device(elf, target, state)
         device.boot()
         _fill(device, program)
-        found.append([device.call(symbol).cycles for symbol in symbols])  # a call starts with empty caches
+        found[state] = [device.call(symbol).cycles for symbol in symbols]  # a call starts with empty caches
     integers = [{k: v.const for k, v in call.arguments if isinstance(v, Affine)} for call, _ in calls]
-    flash = [_flash_operands(call, sizes, items) for (call, items), sizes in zip(calls, integers, strict=True)]
-    return [ColdCall(*row) for row in zip(integers, flash, zip(*found, strict=True), strict=True)]
+    return [
+        ColdCall(sizes, _flash_operands(call, sizes, items), {state: found[state][index] for state in states})
+        for index, ((call, items), sizes) in enumerate(zip(calls, integers, strict=True))
+    ]
 
 
 def _flash_operands(call: Call, sizes: Mapping[str, int], items: Sequence[Buffer | Constant]) -> dict[str, int]:

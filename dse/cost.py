@@ -40,7 +40,7 @@ class Cost:
     """Cycles at the target's clock, joules, and bytes; `overruns` is empty when the program fits.
 
     spread_cycles: how far off the cycles are if every call errs as much as the worst of its kernel's calibration, with its
-    stalls as the worst cold call of it, twice that where a call is outside the sizes measured. outside: those calls.
+    stalls as the worst cold calls of it, twice that where a call is outside the sizes measured. outside: those calls.
     """
 
     cycles: float

@@ -29,7 +29,7 @@ def board(tmp_path_factory):
         device.boot()
         runs._fill(device, program)
         device.call("tlf_network_run")
-        text += str(device.output)
+        text += device.output.decode()
         direct[name] = runs.run_calls(kernel, shapes(kernel), TARGET, KERNELS, folder)
     path = folder / "board.csv"
     path.write_text(text, encoding="utf-8")
