@@ -108,7 +108,7 @@ def test_calls_beyond_the_calibration_are_named():
 def test_no_calibration_shape_is_a_call_of_a_built_in_network():
     """Calls of random schedules of all built-in networks and the shapes of the calibration have no sizes in common."""
     measured = {
-        (op, *(z.get(key, 0) for key in "mnk"))
+        (kernel.op, *(z.get(key, 0) for key in "mnk"))
         for kernel in KERNELS.values()
         if kernel.op.startswith(("linear", "probs", "attend"))
         for z in shapes(kernel)
