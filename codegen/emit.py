@@ -61,7 +61,7 @@ def emit(
     context["include"] = ["src", "src/kernels/include", *(f"src/{folder.as_posix()}" for folder in ports)]
     files = {
         f"src/{name}": TEMPLATES.get_template(f"{name}.j2").render(context)
-        for name in ("network.h", "network.c", "weights.h", "weights.c", "sample.h", "main.c")
+        for name in ("network.h", "network.c", "weights.h", "weights.c", "sample.h", "measure.h", "main.c")
     }
     files["Makefile"] = TEMPLATES.get_template("Makefile.j2").render(context)
     files |= {f"src/{path}": text for path, text in copied.items()}

@@ -34,7 +34,8 @@ class StageText:
     """The C of one stage: `lines` of its function, and the `regions` it runs on several cores as functions of their own."""
 
     def __init__(self, stage: Stage, function: str, names: Names) -> None:
-        self.names, self.function = names, function
+        self.names, self.function, self.stage = names, function, stage.name
+        self._on_one_core = True
         self.regions: list[str] = []
         self.lines = self._body(stage.body, 1, ())
 
@@ -98,7 +99,9 @@ class StageText:
             f"{PAD * 2}return;",
             f"{PAD}}}",
         ]
+        self._on_one_core = False
         lines += self._body(region.body, 1, (*used, var, f"{var}_n", "core"))
+        self._on_one_core = True
         self.regions[index] = "\n".join([*lines, "}"])
         context = f"(int32_t[]){{{', '.join(used)}}}" if used else "0"
         return f"tlf_port_parallel({name}, {context});"
@@ -110,7 +113,14 @@ class StageText:
             f"{pad}tlf_{call.kernel}(&(const {self.names.records[call.kernel]}){{",
             *(f"{pad}{PAD}{line}" for line in _wrapped(fields)),
             f"{pad}}}); /* {call.source} */",
+            *([f"{pad}{self._measured(call)}"] if self._on_one_core else []),
         ]
+
+    def _measured(self, call: Call) -> str:
+        """The line that reports the call's cycles when the project is built to measure."""
+        integers = {name: str(value) for name, value in call.arguments if isinstance(value, Affine)}
+        names = "".join(f"{name};" for name in integers)
+        return f'TLF_MEASURED("{self.stage},{call.kernel}", "{names}", {", ".join(integers.values())});'
 
     def _argument(self, value: Pointer | Affine | None) -> str:
         if value is None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import nnls
 
 from cost_models.calibration import KernelFit
+from cost_models.stalls import call_bytes, code_features, fill_cycles
 from dse.kernel import Kernel
+from dse.target import Target
 
 
 @dataclass(frozen=True)
@@ -21,15 +23,71 @@ class Measurement:
     instructions: float
 
 
-def fit_kernel(kernel: Kernel, measured: Sequence[Measurement], functions: dict[str, int]) -> KernelFit:
-    """Cycles per feature. Rows are weighted by 1/cycles, so the fit minimises relative errors."""
+PRIOR_WEIGHT = 0.1  # a term twice its prior counts like an error of 1 % in a call of 100 cycles
+
+
+def fit_kernel(
+    kernel: Kernel,
+    measured: Sequence[Measurement],
+    functions: dict[str, int],
+    prior: Mapping[str, float] | None = None,
+) -> KernelFit:
+    """Cycles per feature. Rows are weighted by 1/sqrt(cycles): between relative errors, which small calls would rule, and
+    absolute ones, of which only the largest call would count. prior: where terms stay that the calls do not tell apart."""
     features = np.array([[term.evaluate(m.sizes) for _, term in kernel.terms] for m in measured], float)
     cycles = np.array([m.cycles for m in measured])
-    solution, _ = nnls(features / cycles[:, None], np.ones(len(cycles)))
+    rows, values = features / np.sqrt(cycles)[:, None], np.sqrt(cycles)
+    if prior is not None:
+        before = np.array([prior.get(name, 0.0) for name, _ in kernel.terms])
+        pull = PRIOR_WEIGHT / np.maximum(before, 1.0)
+        rows, values = np.vstack([rows, np.diag(pull)]), np.concatenate([values, pull * before])
+    solution, _ = nnls(rows, values)
     errors = np.abs(features @ solution / cycles - 1.0)
     names = [name for name, _ in kernel.terms]
     fitted = {name: float(value) for name, value in zip(names, solution, strict=True)}
-    return KernelFit(fitted, functions, float(errors.max()), len(measured))
+    spans = {name: [m.sizes[name] for m in measured] for name in ("m", "n", "k") if name in measured[0].sizes}
+    measured_at = {name: (min(values), max(values)) for name, values in spans.items()}
+    return KernelFit(fitted, functions, float(errors.max()), len(measured), spans=measured_at)
+
+
+@dataclass(frozen=True)
+class ColdCall:
+    """One call with empty caches: its integer arguments, operands in flash (name -> bytes), wait states -> cycles."""
+
+    sizes: Mapping[str, int]
+    flash: Mapping[str, int]
+    cycles: Mapping[int, int]
+
+
+def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target: Target) -> KernelFit:
+    """The fit with what cold calls lose on code: their stalls at the most wait states less those of data, which are known
+    (non-negative least squares, weighted as the cycles are); at fewer wait states a share of it."""
+    if target.data_cache is None or not calls:
+        return fit
+    flash = next(region for region in target.regions if region.kind == "flash")
+    at = [code_features(kernel, call.sizes) for call in calls]
+    names = [name for name in at[0] if any(features[name] for features in at)]
+    features = np.array([[found[name] for name in names] for found in at], float)
+    states = sorted(calls[0].cycles)
+    cycles = np.array([[call.cycles[state] for state in states] for call in calls], float)
+    missed = [call_bytes(kernel.op, kernel.layout, c.sizes, target.data_cache, c.flash) for c in calls]
+    units = np.array(missed) / target.data_cache.fill_bytes
+    fills = np.array([fill_cycles(flash, state) for state in states])
+    lost = cycles - cycles[:, :1] - units[:, None] * fills
+    weights = 1 / np.sqrt(cycles[:, -1])
+    solution, _ = nnls(features * weights[:, None], np.maximum(lost[:, -1], 0.0) * weights)
+    code = features @ solution
+    square = float(np.sum((code * weights) ** 2))
+    shares = (code * weights**2) @ np.maximum(lost, 0.0) / square if square else np.zeros(len(states))
+    known = dict(zip(states, map(float, shares * fills[-1] / np.maximum(fills, 1)), strict=True))
+    error = np.abs(code - lost[:, -1]) / cycles[:, -1]
+    return replace(
+        fit,
+        stalls={name: float(value) for name, value in zip(names, solution, strict=True) if value > 0},
+        stall_shares=tuple(known.get(state, known[states[-1]]) for state in range(states[-1] + 1)),
+        stall_fill=int(fills[-1]),
+        stall_error=float(np.quantile(error, 0.95)),
+    )
 
 
 @dataclass(frozen=True)
@@ -56,22 +114,36 @@ _MNK = (
     *((m, n, k) for m in (1, 2, 3, 4) for n, k in _NK),
     *((m, n, k) for m in (5, 8, 11) for n, k in ((2, 2), (6, 12), (3, 33), (12, 48), (17, 14))),
     *((4, n, 16) for n in (2, 5, 8, 9, 22, 40)),
-    *((4, 8, k) for k in (1, 2, 3, 4, 7, 8, 10, 14, 15, 16, 17, 18, 24, 30, 40, 72, 130)),
+    *((4, 12, k) for k in (1, 2, 3, 4, 7, 8, 10, 14, 15, 16, 17, 18, 24, 30, 40, 72, 130)),
     *((m, 6, 18) for m in (6, 7, 9, 10, 12, 15, 24, 37)),
     (20, 24, 24),
     (13, 50, 28),
     (26, 14, 100),
+    *(
+        (1, 40, 56),
+        (5, 40, 56),
+        (3, 28, 88),
+        (2, 56, 40),
+        (5, 36, 112),
+        (4, 60, 36),
+        (9, 44, 52),
+    ),  # long loops end less often
 )
 # The same work with a pre-shift or a small shift takes other instructions in some kernels. With a small shift the pre-shift
 # is larger: results stay in int8, as those of a network do (some kernels branch where they saturate).
 _ARITHMETIC = ({"preshift": 3}, {"preshift": 6, "shift": 12, "round": 1 << 11})
-_MN = tuple((m, n) for m in (1, 2, 3, 5, 9) for n in (4, 10, 16, 31, 48, 96))
+# Loops of every length over many rows and columns: whether code and weights survive in a small cache until the next tile.
+_DEPTHS = (10, 20, 26, 30, 32, 34, 44, 50, 60, 64, 76, 96, 100)
+_WIDE = tuple((m, 24 + 6 * (i % 2), k) for m in (2, 3, 8, 20) for i, k in enumerate(_DEPTHS))
+_FAR = ((130, 12, 10), (3, 600, 12), (2, 24, 1100))  # one size beyond those of the networks
+_SHALLOW = ((4, 22, 2), (3, 41, 2), (6, 50, 2), (8, 31, 1), (4, 90, 2))  # heads of 2: everything is the table pass
+_MN = (*((m, n) for m in (1, 2, 3, 5, 9) for n in (4, 10, 16, 31, 48, 96)), (120, 12), (2, 520))
 _EDGES = {  # remainders, and sizes at which a loop of some kernel changes
     "narrow": ((2, 1), (3, 2), (8, 7)),
     "layernorm": tuple((m, n) for m in (1, 4) for n in (8, 13, 20, 24, 28, 64, 75, 130, 200)),
     "mean": ((1, 1), (7, 2), (40, 3), (33, 20), (200, 8), (300, 12), (600, 4)),
 }
-_N = (4, 9, 16, 31, 40, 100, 257, 700)
+_N = (4, 9, 16, 31, 40, 100, 257, 700, 6000)
 
 
 def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
@@ -101,10 +173,10 @@ def _serves(kernel: Kernel, sizes: Mapping[str, int]) -> bool:
 
 def _shapes(op: str) -> tuple[dict[str, int], ...]:
     if op.startswith("probs_"):
-        return tuple({"m": m, "n": n, "k": k} for m, n, k in _MNK)
+        return tuple({"m": m, "n": n, "k": k} for m, n, k in _FAR + _MNK + _WIDE + _SHALLOW)
     if op.startswith(("linear_", "attend_")):
         odd = op not in ("linear_keys", "linear_values", "linear_panels", "attend_panels")
-        plain = tuple({"m": m, "n": n if odd else n + n % 2, "k": k} for m, n, k in _MNK)
+        plain = tuple({"m": m, "n": n if odd else n + n % 2, "k": k} for m, n, k in _FAR + _WIDE + _MNK)
         general = {"high": 0} if op.startswith("linear_") else {}
         return plain + tuple(sizes | change | general for sizes in plain[-6:] for change in _ARITHMETIC)
     if op in ("pack_keys", "pack_panels"):

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).parent / "calibration"
 
 
 @dataclass(frozen=True)
 class KernelFit:
-    """Cycles per feature of one kernel, its code size, and how well the fit met the measurements."""
+    """Cycles per feature of one kernel, its code size, and how well the fit met the measurements.
+
+    functions: name -> bytes of the code it links; variants share some. stalls: cycles that a cold call loses on code
+    when a miss of the flash takes stall_fill cycles, by feature (cost_models/stalls.py); at 0, 1, ... wait states it loses
+    stall_shares of what the misses there would take in proportion. stall_error: the error that 95 % of the cold
+    calls stay below. spans: integer argument -> (least, most) that was measured.
+    """
 
     cycles: dict[str, float]
-    functions: dict[str, int]  # name -> bytes of the code it links; variants share some of it
+    functions: dict[str, int]
     worst_error: float
     shapes: int
+    stalls: dict[str, float] = field(default_factory=dict)
+    stall_shares: tuple[float, ...] = ()
+    stall_fill: int = 1
+    stall_error: float = 0.0
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def code_bytes(self) -> int:
@@ -28,17 +41,14 @@ class KernelFit:
 class Calibration:
     """Everything measured about one target.
 
-    flash_cycles_per_byte: stall per weight byte and wait state; code_cycles_per_byte: per byte of code in flash, when it
-    is first fetched. network_code_bytes: start-up, port and main;
-    call_code_bytes, loop_code_bytes: code of one kernel call with its arguments, and of one loop around calls.
+    network_code_bytes: start-up, port and main; call_code_bytes, loop_code_bytes: code of one kernel call with its
+    arguments, and of one loop around calls.
     """
 
     target: str
     provenance: str
     loop_cycles: float
     stage_cycles: float
-    flash_cycles_per_byte: float
-    code_cycles_per_byte: float
     network_code_bytes: float
     call_code_bytes: float
     loop_code_bytes: float
@@ -52,12 +62,20 @@ def load_calibration(target: str) -> Calibration:
     if not path.is_file():
         raise ValueError(f"target {target!r} has no calibration ({path}); run `dse calibrate {target}` first")
     table = tomllib.loads(path.read_text(encoding="utf-8"))
-    kernels = {
-        name: KernelFit(row["cycles"], row["functions"], row["worst_error"], row["shapes"])
-        for name, row in table["kernels"].items()
-    }
-    scalars = {k: v for k, v in table.items() if k != "kernels"}
-    return Calibration(kernels=kernels, **scalars)
+    kernels = {name: _kernel_fit(row) for name, row in table["kernels"].items()}
+    return Calibration(kernels=kernels, **{key: table[key] for key in _SCALARS})
+
+
+_SCALARS: tuple[str, ...] = ("target", "provenance", "loop_cycles", "stage_cycles")
+_SCALARS += ("network_code_bytes", "call_code_bytes", "loop_code_bytes")
+
+
+def _kernel_fit(row: Mapping[str, Any]) -> KernelFit:
+    found = {key: row[key] for key in ("cycles", "functions", "worst_error", "shapes")}
+    found |= {key: row[key] for key in ("stalls", "stall_fill", "stall_error") if key in row}
+    found["stall_shares"] = tuple(row.get("stall_shares", ()))
+    found["spans"] = {name: (least, most) for name, (least, most) in row.get("spans", {}).items()}
+    return KernelFit(**found)
 
 
 def to_toml(calibration: Calibration) -> str:
@@ -68,8 +86,6 @@ def to_toml(calibration: Calibration) -> str:
         f'provenance = "{calibration.provenance}"',
         f"loop_cycles = {calibration.loop_cycles:.4f}",
         f"stage_cycles = {calibration.stage_cycles:.4f}",
-        f"flash_cycles_per_byte = {calibration.flash_cycles_per_byte:.6f}",
-        f"code_cycles_per_byte = {calibration.code_cycles_per_byte:.6f}",
         f"network_code_bytes = {calibration.network_code_bytes:.1f}",
         f"call_code_bytes = {calibration.call_code_bytes:.3f}",
         f"loop_code_bytes = {calibration.loop_code_bytes:.3f}",
@@ -79,4 +95,12 @@ def to_toml(calibration: Calibration) -> str:
         functions = ", ".join(f'"{function}" = {size}' for function, size in fit.functions.items())
         lines += ["", f"[kernels.{name}]", f"cycles = {{ {terms} }}", f"functions = {{ {functions} }}"]
         lines += [f"worst_error = {fit.worst_error:.5f}", f"shapes = {fit.shapes}"]
+        if fit.spans:
+            spans = ", ".join(f"{name} = [{least}, {most}]" for name, (least, most) in fit.spans.items())
+            lines += [f"spans = {{ {spans} }}"]
+        if fit.stall_shares:
+            stalls = ", ".join(f'"{term}" = {value:.4f}' for term, value in fit.stalls.items())
+            shares = ", ".join(f"{share:.4f}" for share in fit.stall_shares)
+            lines += [f"stalls = {{ {stalls} }}", f"stall_fill = {fit.stall_fill}", f"stall_shares = [{shares}]"]
+            lines += [f"stall_error = {fit.stall_error:.5f}"]
     return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from cost_models.calibration import Calibration
 from cost_models.counts import CallCount, call_macs, count_calls, moved_bytes
+from cost_models.stalls import CodeFetch, Stalled, stage_stalls
 from dse.alloc import live_spans
 from dse.cost import Cost, Overrun, StageCost
 from dse.kernel import Kernel
@@ -36,28 +37,26 @@ def evaluate(
     """The price of a program.
 
     cycles = Σ stages (stage_cycles + loop_cycles · iterations + Σ calls Σ terms coefficient · feature)
-             + wait_states · flash_cycles_per_byte · bytes read from flash
-             + wait_states · code_cycles_per_byte · bytes of code first run, from flash
-             + bytes moved in slow RAM · cycles to fill its cache line / bytes of the line, with wait states.
+             + with wait states the stalls of data and code (cost_models/stalls.py).
     """
     moved: Counter[tuple[str, str]] = Counter()
     stages, peaks = [], _stage_peaks(program)
-    spread = 0.0
-    fetched, slow = _fetched_bytes(program, calibration), _slow_ram(target, wait_states)
+    spread, beyond = 0.0, dict[str, None]()
+    fetch = CodeFetch(program, target, wait_states, kernels, calibration)
     for stage in program.stages:
         calls, iterations = count_calls(stage)
         traffic = moved_bytes(program, calls)
         moved.update(traffic)
-        cycles = stage_cycles(calls, iterations, 0, kernels, calibration, 0)
-        spread += sum(
-            item.times * call_cycles(item, kernels, calibration) * calibration.kernels[item.call.kernel].worst_error
-            for item in calls
-        )
-        stalls = wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
-        stalls += wait_states * calibration.code_cycles_per_byte * fetched[stage.name]
-        stalls += sum(slow.get(region, 0.0) * count for (region, _), count in traffic.items())
-        cycles += stalls
-        spread += stalls  # one number for all kernels: it may be none of it, or twice
+        cycles = stage_cycles(calls, iterations, kernels, calibration)
+        for item in calls:
+            found = outside(item, calibration)
+            beyond |= dict.fromkeys(found)
+            error = calibration.kernels[item.call.kernel].worst_error * (2 if found else 1)
+            spread += item.times * call_cycles(item, kernels, calibration) * error
+        for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration):
+            stalls = stalled.data_cycles + fetch.cycles(stalled)
+            cycles += stalls
+            spread += stalls_spread(stalled, stalls, kernels, calibration)
         macs = sum(item.times * call_macs(item.call.op, item.sizes) for item in calls)
         used = tuple(dict.fromkeys(item.call.kernel for item in calls))
         tile = tuple(dict.fromkeys((loop.var, loop.step) for loop in loops(stage.body)))
@@ -79,6 +78,7 @@ def evaluate(
         stages=tuple(stages),
         overruns=_overruns(sizes, target, budget, program.weight_bytes() + code, total),
         spread_cycles=spread,
+        outside=tuple(beyond),
     )
 
 
@@ -108,36 +108,27 @@ def kernel_code_bytes(kernels: Iterable[str], calibration: Calibration) -> int:
 
 
 def stage_cycles(
-    calls: Iterable[CallCount],
-    iterations: int,
-    flash_bytes: int,
-    kernels: Mapping[str, Kernel],
-    calibration: Calibration,
-    wait_states: int,
+    calls: Iterable[CallCount], iterations: int, kernels: Mapping[str, Kernel], calibration: Calibration
 ) -> float:
-    """Cycles of a stage: its own, those of its loop iterations and calls, and the stalls of bytes read from flash."""
+    """Cycles of a stage without stalls: its own, and those of its loop iterations and calls."""
     cycles = calibration.stage_cycles + calibration.loop_cycles * iterations
-    cycles += sum(item.times * call_cycles(item, kernels, calibration) for item in calls)
-    return cycles + wait_states * calibration.flash_cycles_per_byte * flash_bytes
+    return cycles + sum(item.times * call_cycles(item, kernels, calibration) for item in calls)
 
 
-def _fetched_bytes(program: Program, calibration: Calibration) -> dict[str, int]:
-    """Stage -> bytes of code that run there for the first time; 0 when code does not run from flash."""
-    fetched, seen = dict.fromkeys((stage.name for stage in program.stages), 0), set[str]()
-    for stage in program.stages if program.code == "flash" else ():
-        for item in count_calls(stage)[0]:
-            functions = calibration.kernels[item.call.kernel].functions
-            fetched[stage.name] += sum(size for name, size in functions.items() if name not in seen)
-            fetched[stage.name] += round(calibration.call_code_bytes)
-            seen |= set(functions)
-    return fetched
+def outside(item: CallCount, calibration: Calibration) -> tuple[str, ...]:
+    """Which sizes of a call lie beyond those its kernel was measured at, as text."""
+    kernel = item.call.kernel
+    return tuple(
+        f"{kernel}: {name} = {item.sizes[name]}, measured {least} to {most}"
+        for name, (least, most) in calibration.kernels[kernel].spans.items()
+        if not least <= item.sizes[name] <= most
+    )
 
 
-def _slow_ram(target: Target, wait_states: int) -> dict[str, float]:
-    """Region -> cycles a byte that is touched once, of the RAM that takes time."""
-    if wait_states == 0 or target.data_cache is None:
-        return {}
-    return {region.name: region.fill_cycles / target.data_cache.fill_bytes for region in target.ram()}
+def stalls_spread(stalled: Stalled, stalls: float, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:
+    """How far off the stalls of these calls are if each errs as the worst cold call of the calibration."""
+    cycles = stalled.item.times * call_cycles(stalled.item, kernels, calibration) + stalls
+    return cycles * calibration.kernels[stalled.item.call.kernel].stall_error
 
 
 def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:

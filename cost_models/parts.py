@@ -11,12 +11,14 @@ import numpy as np
 from cost_models.calibration import Calibration
 from cost_models.counts import count_calls, moved_bytes
 from cost_models.model import call_cycles, stage_cycles
+from cost_models.stalls import CodeFetch, keeps_code, stage_stalls
 from dse.alloc import live_spans
 from dse.cost import PartCosts
 from dse.ir import Array
 from dse.kernel import Kernel
 from dse.program import Pointer, Program, loops
 from dse.schedule import FAMILIES, family_of
+from dse.target import Target
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,9 @@ def join(costs: Sequence[PartCosts], order: Sequence[int]) -> PartCosts:
 
 
 def price_part(
-    program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, wait_states: int = 0
+    program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, target: Target, wait_states: int = 0
 ) -> Price:
-    """The price of a part that `lower_part` made; its buffers need no place."""
+    """The price of a part that `lower_part` made; its buffers need no place. Code that is fetched once is left out."""
     cycles = dict.fromkeys(("", *FAMILIES), 0.0)
     scratch: dict[str, str] = {}
     readers: dict[str, str] = {}  # constant -> the family that reads it
@@ -85,12 +87,12 @@ def price_part(
     constants = {constant.name: constant.size_bytes for constant in program.constants}
     for stage in program.stages:
         counts, iterations = count_calls(stage)
-        cycles[""] += stage_cycles((), iterations, 0, kernels, calibration, wait_states)
+        cycles[""] += stage_cycles((), iterations, kernels, calibration)
         for item in counts:
-            family = family_of(item.call.op)
-            flash = moved_bytes(program, (item,))["flash", "read"] if wait_states else 0
-            cycles[family] += item.times * call_cycles(item, kernels, calibration)
-            cycles[family] += wait_states * calibration.flash_cycles_per_byte * flash
+            cycles[family_of(item.call.op)] += item.times * call_cycles(item, kernels, calibration)
+        for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration):
+            cycles[family_of(stalled.item.call.op)] += stalled.data_cycles
+            cycles[family_of(stalled.item.call.op)] += 0.0 if keeps_code(target) else stalled.code_cycles
     for call in (calls := tuple(program.calls())):
         family = family_of(call.op)
         used[family].add(call.kernel)
@@ -129,18 +131,20 @@ def _floors(program: Program, scratch: Mapping[str, str]) -> dict[str, int]:
 
 
 def price_ops(
-    program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, wait_states: int = 0
+    program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, target: Target, wait_states: int = 0
 ) -> tuple[dict[str, float], dict[str, float]]:
     """(cycles, bytes moved) of a whole program by the model op its calls work for; loops and stages are on their own."""
     cycles: dict[str, float] = {}
     moved: dict[str, float] = {}
     rest = 0.0
+    fetch = CodeFetch(program, target, wait_states, kernels, calibration)
     for stage in program.stages:
         calls, iterations = count_calls(stage)
-        rest += stage_cycles((), iterations, 0, kernels, calibration, wait_states)
+        rest += stage_cycles((), iterations, kernels, calibration)
         for item in calls:
-            op, traffic = item.call.source, moved_bytes(program, (item,))
-            stall = wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
-            cycles[op] = cycles.get(op, 0.0) + item.times * call_cycles(item, kernels, calibration) + stall
-            moved[op] = moved.get(op, 0.0) + sum(traffic.values())
+            op = item.call.source
+            cycles[op] = cycles.get(op, 0.0) + item.times * call_cycles(item, kernels, calibration)
+            moved[op] = moved.get(op, 0.0) + sum(moved_bytes(program, (item,)).values())
+        for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration):
+            cycles[stalled.item.call.source] += stalled.data_cycles + fetch.cycles(stalled)
     return cycles | {"loops and stages": rest}, moved

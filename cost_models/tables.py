@@ -2,7 +2,7 @@
 
 The loop tree is walked once, with one number a schedule where a single program has one: what a loop leaves over, how often
 a call happens and its rows are arrays. The cycles of a call are looked up in a table over the one integer that changes,
-made once for all structures that make the same call.
+made once for all structures that make the same call. Without wait states: stalls depend on what a call finds in the caches.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from cost_models.calibration import Calibration
-from cost_models.counts import call_traffic
 from dse.alloc import live_spans
 from dse.builder import Asked
 from dse.cost import PartCosts
@@ -33,22 +32,18 @@ class Tables:
 
     kernels: Mapping[str, Kernel]
     calibration: Calibration
-    wait_states: int
     most: int
     cycles: dict[tuple[object, ...], Array] = field(default_factory=dict)
     scratch: dict[tuple[object, ...], Array] = field(default_factory=dict)
 
-    def call_cycles(self, call: Call, rivals: Kernels, constants: Mapping[str, int]) -> tuple[str, Array]:
+    def call_cycles(self, call: Call, rivals: Kernels) -> tuple[str, Array]:
         """(the symbol, (rivals, most + 1) cycles of one call at its values); "" and one column where none changes."""
         integers = tuple((k, v) for k, v in call.arguments if isinstance(v, Affine))
-        fixed = tuple(k for k, v in call.arguments if isinstance(v, Pointer) and v.base in constants)
-        key = (*(kernel.name for kernel in rivals), integers, fixed)
+        key = (*(kernel.name for kernel in rivals), integers)
         name = _symbol(v for _, v in integers)
         if key not in self.cycles:
             sizes = self._sizes(integers, name)
-            shape = (len(rivals), self.most + 1 if name else 1)
-            stall = self.wait_states * self.calibration.flash_cycles_per_byte * _read(call, sizes, fixed)
-            self.cycles[key] = np.zeros(shape) + stall
+            self.cycles[key] = np.zeros((len(rivals), self.most + 1 if name else 1))
             for row, kernel in enumerate(rivals):
                 fit = self.calibration.kernels[kernel.name].cycles
                 self.cycles[key][row] += sum(fit[term] * part.evaluate_many(sizes) for term, part in kernel.terms)
@@ -84,11 +79,6 @@ def _value(expression: Affine, values: Values) -> Any:
     return total
 
 
-def _read(call: Call, sizes: Mapping[str, Any], fixed: Sequence[str]) -> Any:
-    """Bytes one call reads from flash. `fixed`: its operands that lie there."""
-    return sum(read for name, (read, _) in call_traffic(call, sizes).items() if name in fixed)
-
-
 def price_steps(
     part: LoweredPart, count: int, steps: Mapping[str, Array], variants: Mapping[str, int], tables: Tables
 ) -> PartCosts:
@@ -105,7 +95,7 @@ def price_steps(
             if isinstance(node, Loop):
                 loop_cycles += tables.calibration.loop_cycles * times.sum(axis=0)
                 continue
-            name, table = tables.call_cycles(node, part.asked[node.op, node.source].kernels, constants)
+            name, table = tables.call_cycles(node, part.asked[node.op, node.source].kernels)
             cycles[family_of(node.op)] += _summed(table, name, values, times)
     return PartCosts(
         loop_cycles=loop_cycles,

@@ -6,30 +6,36 @@ same emitter, compiler and device as a real network, so what is fitted is what w
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 from rich.table import Table
 
-from codegen.build import build
+from codegen.build import build, find_toolchains
 from codegen.device import Device
 from codegen.device.elf import parse_elf
 from codegen.emit import IoScale, Sample, emit
 from codegen.names import arena_symbol, stage_symbols
 from cost_models import calibration as calibrations
-from cost_models.calibrate import Footprint, Measurement, fit_code, fit_kernel, shapes
-from cost_models.calibration import Calibration, KernelFit
+from cost_models.calibrate import ColdCall, Footprint, Measurement, fit_code, fit_kernel, fit_stalls, shapes
+from cost_models.calibration import Calibration, KernelFit, load_calibration
+from cost_models.counts import call_traffic
 from dse import ptq
 from dse.alloc import Span, place_buffers
 from dse.execute import open_device
-from dse.kernel import Kernel, kernels_for, load_kernels
-from dse.layout import RIGHT, Right, even, panels_bytes, panels_stride_bytes
+from dse.folders import write_files
+from dse.kernel import Kernel, kernels_for, kernels_root, load_kernels
+from dse.layout import RIGHT, Right, panels_bytes, panels_stride_bytes
 from dse.load.hyper import HyperParameters, build_model, sample_inputs
 from dse.lower import lower
+from dse.measurements import read_measurements
 from dse.program import Affine, Buffer, Call, Constant, Loop, Pointer, Program, Stage, affine, loops
 from dse.quant import layernorm_guard
 from dse.rewrite import forms, rewrite
@@ -50,17 +56,50 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
         for done, kernel in enumerate(wanted):
             progress("calibrate", done, len(wanted), kernel.name)
             measured, functions = run_calls(kernel, shapes(kernel), target, kernels, Path(scratch))
-            fits[kernel.name] = fit_kernel(kernel, measured, functions)
+            fit = fit_kernel(kernel, measured, functions)
+            fits[kernel.name] = fit_stalls(kernel, fit, run_cold(kernel, target, kernels, Path(scratch)), target)
         code = fit_code(_footprints(target, kernels, Path(scratch)))
-        stalls = _flash_stalls(target, kernels, Path(scratch))
-    toolchain = "zig, emulated device, zero wait states"
-    result = Calibration(target.name, toolchain, 0.0, 0.0, *stalls, *code, fits)
-    path = out or calibrations.FOLDER / f"{target.name}.toml"
+    result = Calibration(target.name, provenance(target, wanted), 0.0, 0.0, *code, fits)
+    return _write(result, out), _table(result)
+
+
+def calibrate_from(target: Target, measurements: Path, out: Path | None) -> tuple[Path, Table]:
+    """Refit the kernels that were measured on a board at zero wait states; terms that its calls do not tell apart, and all
+    other kernels, stay as calibrated. Writes the TOML and returns (path, table of the refitted)."""
+    kernels, before = load_kernels(), load_calibration(target.calibrated_as)
+    measured = read_measurements(measurements, target, kernels)
+    known = {name: calls for name, calls in measured.items() if name in before.kernels}
+    if not known:
+        raise ValueError(f"{measurements}: {target.calibrated_as} has no calibration of {', '.join(measured)}")
+    fits = dict(before.kernels)
+    for name, calls in known.items():
+        old = fits[name]
+        fit = fit_kernel(kernels[name], calls, old.functions, old.cycles)
+        fits[name] = replace(old, cycles=fit.cycles, worst_error=fit.worst_error, shapes=fit.shapes, spans=fit.spans)
+    digest = hashlib.sha256(measurements.read_bytes()).hexdigest()[:12]
+    source = f"{date.today()}; {len(known)} kernels measured, {measurements.name} {digest}; else {before.provenance}"
+    result = replace(before, target=target.name, provenance=source.replace('"', "'"), kernels=fits)
+    return _write(result, out), _table(replace(result, kernels={name: fits[name] for name in known}))
+
+
+def write_projects(target: Target, folder: Path) -> list[Path]:
+    """Write a C project a kernel that makes its calibration calls: built with -DTLF_MEASURE it prints their cycles as CSV.
+    Returns their folders."""
+    kernels = load_kernels()
+    wanted = [k for op in dict.fromkeys(k.op for k in kernels.values()) for k in kernels_for(op, target.isa, kernels)]
+    for kernel in wanted:
+        calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel))]
+        write_files(folder / kernel.name, dict(_project(bench_program(calls, target), target, kernels)))
+    return [folder / kernel.name for kernel in wanted]
+
+
+def _write(result: Calibration, out: Path | None) -> Path:
+    path = out or calibrations.FOLDER / f"{result.target}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(calibrations.to_toml(result), encoding="utf-8")
     partial.replace(path)
-    return path, _table(result)
+    return path
 
 
 def _table(result: Calibration) -> Table:
@@ -76,14 +115,12 @@ def run_calls(
     target: Target,
     kernels: Mapping[str, Kernel],
     folder: Path,
-    wait_states: int = 0,
-    code: str = "flash",
 ) -> tuple[list[Measurement], dict[str, int]]:
     """Cycles and instructions of a call at each of these sizes, and the bytes of the functions the kernel links."""
     calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(at)]
-    program = bench_program(calls, target, code)
+    program = bench_program(calls, target)
     elf = _build(program, target, kernels, folder)
-    device = open_device(elf, target, wait_states)
+    device = open_device(elf, target)
     device.boot()
     _fill(device, program)
     symbols = stage_symbols([stage.name for stage in program.stages])
@@ -93,6 +130,44 @@ def run_calls(
         Measurement(z, c.cycles / REPEATS, c.instructions / REPEATS) for z, c in zip(sizes, run.stages, strict=True)
     ]
     return measured, _kernel_functions(elf)
+
+
+def run_cold(kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[ColdCall]:
+    """Cycles of one call with empty caches at every calibration shape and wait state; [] on a target without."""
+    if target.max_wait_states == 0:
+        return []
+    calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel))]
+    program = bench_program(calls, target, repeats=1)
+    elf = _build(program, target, kernels, folder)
+    symbols = stage_symbols([stage.name for stage in program.stages])
+    prefetches = target.code_cache is not None and target.code_cache.prefetch
+    states = range(target.max_wait_states + 1) if prefetches else (0, target.max_wait_states)
+    found: dict[int, list[int]] = {}  # without prefetch, what a call loses is in proportion to what a miss takes
+    for state in states:
+        device = open_device(elf, target, state)
+        device.boot()
+        _fill(device, program)
+        found[state] = [device.call(symbol).cycles for symbol in symbols]  # a call starts with empty caches
+    integers = [{k: v.const for k, v in call.arguments if isinstance(v, Affine)} for call, _ in calls]
+    return [
+        ColdCall(sizes, _flash_operands(call, sizes, items), {state: found[state][index] for state in states})
+        for index, ((call, items), sizes) in enumerate(zip(calls, integers, strict=True))
+    ]
+
+
+def _flash_operands(call: Call, sizes: Mapping[str, int], items: Sequence[Buffer | Constant]) -> dict[str, int]:
+    constants = {item.name for item in items if isinstance(item, Constant)}
+    bases = {name: value.base for name, value in call.arguments if isinstance(value, Pointer)}
+    return {f: sum(moved) for f, moved in call_traffic(call, sizes).items() if bases[f] in constants}
+
+
+def provenance(target: Target, kernels: Sequence[Kernel]) -> str:
+    """When, how and of which sources a calibration was made."""
+    digest = hashlib.sha256()
+    for source in sorted({source for kernel in kernels for source in kernel.sources}):
+        digest.update((kernels_root() / source).read_bytes())
+    compiler = find_toolchains(target.isa)[0]
+    return f"{date.today()}; emulated {target.cpu}; {compiler}; kernels {digest.hexdigest()[:12]}"
 
 
 def _footprints(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[Footprint]:
@@ -226,10 +301,14 @@ def _integers(op: str, m: int, n: int, k: int, right: Right, panels: int) -> dic
 
 
 def bench_program(
-    calls: list[tuple[Call, tuple[Buffer | Constant, ...]]], target: Target, code: str = "flash"
+    calls: list[tuple[Call, tuple[Buffer | Constant, ...]]],
+    target: Target,
+    code: str = "flash",
+    repeats: int = REPEATS,
 ) -> Program:
     """One stage a call, every call repeated; the buffers of all stages share the arena."""
-    stages = [Stage(call.source, (call.source,), (Loop("i", affine(REPEATS), 1, (call,)),)) for call, _ in calls]
+    bodies = [(Loop("i", affine(repeats), 1, (call,)),) if repeats > 1 else (call,) for call, _ in calls]
+    stages = [Stage(call.source, (call.source,), body) for (call, _), body in zip(calls, bodies, strict=True)]
     buffers = [item for _, items in calls for item in items if isinstance(item, Buffer)]
     io = [Buffer("input", 4, "input", "s8"), Buffer("output", 4, "output", "s8")]
     spans = {b.name: Span(0, len(calls)) for b in io}
@@ -253,10 +332,16 @@ def bench_program(
     )
 
 
-def _build(program: Program, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> Path:
+def _project(program: Program, target: Target, kernels: Mapping[str, Kernel]) -> dict[str, str]:
     rng = np.random.default_rng(0)  # of zeros the compiler would make no table
     sample = Sample(rng.bytes(program.input_bytes), rng.bytes(program.output_bytes))
-    files = emit(program, target, kernels, IoScale(1.0, 0, 1.0, 0), sample)
+    return emit(program, target, kernels, IoScale(1.0, 0, 1.0, 0), sample)
+
+
+def _build(
+    program: Program, target: Target, kernels: Mapping[str, Kernel], folder: Path, defines: Sequence[str] = ()
+) -> Path:
+    files = _project(program, target, kernels)
     source = folder / "bench"
     for name, text in files.items():
         path = source / name
@@ -270,7 +355,7 @@ def _build(program: Program, target: Target, kernels: Mapping[str, Kernel], fold
         *sorted(path for path in (source / "src" / "port").iterdir() if path.is_dir()),
     ]
     script = source / "src" / "port" / target.port / "link.ld"
-    return build(used, include, folder / "bench.elf", linker_script=script, isa=target.isa).elf
+    return build(used, include, folder / "bench.elf", linker_script=script, isa=target.isa, defines=defines).elf
 
 
 def files_to_compile(files: Mapping[str, str]) -> list[str]:
@@ -283,33 +368,3 @@ def _fill(device: Device, program: Program) -> None:
     rng = np.random.default_rng(0)
     for region, size in program.arena_bytes().items():
         device.write(device.symbol(arena_symbol(region)).address, rng.integers(1, 100, size).astype(np.uint8).tobytes())
-
-
-def _code_bytes(elf: Path) -> int:
-    """Bytes of the functions that the schedule places; 1 on a board that cannot place them."""
-    symbols = parse_elf(elf.read_bytes()).symbols
-    ends = [symbols[name].address for name in ("__code_start", "__code_end") if name in symbols]
-    return ends[1] - ends[0] if len(ends) == 2 else 1
-
-
-def _flash_stalls(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> tuple[float, float]:
-    """Stall cycles a wait state of one byte read from flash, and of one byte of code first run from there.
-
-    Linear kernels measured with and without wait states. Where code can run from RAM the two are told apart; else all of
-    it is charged to the bytes read.
-    """
-    states = target.max_wait_states
-    if states == 0:
-        return 0.0, 0.0
-    (kernel, *_) = sorted(kernels_for("linear_rows", target.isa, kernels), key=lambda k: k.isa == "any")
-    at = shapes(kernel)
-    region = target.code()
-    home = region.name if region else "flash"
-    still, _ = run_calls(kernel, at, target, kernels, folder, code=home)
-    slow, _ = run_calls(kernel, at, target, kernels, folder, states, home)
-    fetched, _ = run_calls(kernel, at, target, kernels, folder, states)
-    read = sum(even(m.sizes["n"]) * even(m.sizes["k"]) + 8 * m.sizes["n"] for m in still)
-    code = _code_bytes(folder / "bench.elf")
-    still_cycles, slow_cycles, fetched_cycles = (sum(m.cycles for m in runs) for runs in (still, slow, fetched))
-    per_byte = (slow_cycles - still_cycles) / states / read
-    return max(0.0, per_byte), max(0.0, REPEATS * (fetched_cycles - slow_cycles) / states / code)

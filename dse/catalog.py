@@ -73,10 +73,17 @@ def study(options: Options) -> Answer:
 
 
 def calibrate(options: Options) -> Answer:
-    """Fit the cost terms of every kernel on the emulated device and write the calibration file."""
+    """Fit the cost terms of every kernel and write the calibration file, on the emulated device or --from a board's CSV."""
     from dse import calibrate as calibration_runs
 
-    path, table = calibration_runs.calibrate(load_target(options.target), options.out, options.progress)
+    target = load_target(options.target)
+    if options.project:
+        written = calibration_runs.write_projects(target, options.project)
+        return Answer([str(folder) for folder in written], (f"wrote {len(written)} projects to {options.project}",))
+    if options.measured:
+        path, table = calibration_runs.calibrate_from(target, options.measured, options.out)
+    else:
+        path, table = calibration_runs.calibrate(target, options.out, options.progress)
     return Answer({"written": str(path)}, (table, f"wrote {path}"))
 
 

@@ -239,6 +239,13 @@ _command(
     "calibrate",
     click.argument("target"),
     click.option("--out", type=click.Path(path_type=Path), help="File to write (default the committed one)."),
+    click.option(
+        "--from",
+        "measured",
+        type=click.Path(path_type=Path),
+        help="CSV that a board printed: any emitted project built with -DTLF_MEASURE, at a clock without wait states.",
+    ),
+    click.option("--project", type=click.Path(path_type=Path), help="Write projects there that measure every kernel."),
 )(catalog.calibrate)
 _command(
     "bench",

@@ -73,6 +73,8 @@ class Options:
     worker: bool = False
     schedule: Path | None = None
     out: Path | None = None
+    measured: Path | None = None
+    project: Path | None = None
     toolchain: str = "auto"
     folder: Path = Path()
     action: str = "list"
@@ -199,7 +201,7 @@ def explain(options: Options) -> Answer:
         schedule = read_schedule(path / "schedule.toml" if path.is_dir() else path)
         point = pipeline.point_of(prepared, schedule, Budget(), states)
         program = prepared.program(schedule)
-        cycles, moved = price_ops(program, prepared.kernels, prepared.calibration, states)
+        cycles, moved = price_ops(program, prepared.kernels, prepared.calibration, prepared.target, states)
         pieces.append((cycles, moved, memory_pieces(peak_buffers(program)[1], point.cost.arena_bytes)))
     titles = ("cycles by op", "bytes moved by op", "arena bytes by buffer alive at the fullest moment")
     falls = [waterfall(title, a, b) for title, a, b in zip(titles, *pieces, strict=True)]

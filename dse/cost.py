@@ -41,8 +41,8 @@ class StageCost:
 class Cost:
     """Cycles at the target's clock, joules, and bytes; `overruns` is empty when the program fits.
 
-    spread_cycles: how far off the cycles are if every call errs as much as the worst of its kernel's calibration, and every
-    stall of a slow memory is none or twice what is priced.
+    spread_cycles: how far off the cycles are if every call errs as much as the worst of its kernel's calibration, with its
+    stalls as the worst cold calls of it, twice that where a call is outside the sizes measured. outside: those calls.
     """
 
     cycles: float
@@ -55,6 +55,7 @@ class Cost:
     stages: tuple[StageCost, ...]
     overruns: tuple[Overrun, ...] = ()
     spread_cycles: float = 0.0
+    outside: tuple[str, ...] = ()
 
     @property
     def cycles_low(self) -> float:

@@ -37,6 +37,7 @@ def predicted(cost: Cost, target: Target, model: str) -> Figures:
         | interval
         | {
             "calibration": target.calibrated_as,
+            "outside_calibration": list(cost.outside),
             "instructions": None,
             "stack_bytes": None,
             "weight_bytes": cost.weight_bytes,

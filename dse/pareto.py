@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dse.cost import Cost
 from dse.schedule import Schedule
 
-DECIMALS = {"latency": 6, "memory": 0, "energy": 15, "flash": 0}
+DECIMALS = {"latency": 6, "memory": 0, "energy": 16, "flash": 0}
 """Places that count: sums of the same floats in another order are the same cycles (and joules)."""
 OBJECTIVES: dict[str, Callable[[Cost], float]] = {
     "latency": lambda cost: round(cost.cycles, DECIMALS["latency"]),

@@ -44,7 +44,7 @@ class HousePrices:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_variants", variants_by_op(self.kernels, self.target.isa))
         most = max(max(t.shape[0] for t in m.tensors.values()) for m in self.models.values())
-        object.__setattr__(self, "_tables", Tables(self.kernels, self.calibration, self.wait_states, most))
+        object.__setattr__(self, "_tables", Tables(self.kernels, self.calibration, most))
 
     def parts(self, form: str) -> Sequence[tuple[Part, int]]:
         """The distinct parts of a form, each with how often it occurs: parts that look alike are priced once."""
@@ -68,9 +68,14 @@ class HousePrices:
             self.known[key] = join(found, [index for group in together.values() for index in group])
         return self.known[key]
 
+    @property
+    def _tabled(self) -> bool:
+        """Whether the price of a call depends on nothing but its sizes: neither on its core nor on what a cache holds."""
+        return self.target.cores == 1 and self.wait_states == 0
+
     def _alike(self, part: Part, schedule: Schedule, index: int) -> object:
         """Equal for schedules whose programs of the part differ in nothing but the steps of their row loops."""
-        if not part.attention or part.feed_forward or self.target.cores > 1:
+        if not part.attention or part.feed_forward or not self._tabled:
             return index
         tokens, a = self.models[schedule.form].tensors[part.input].shape[0], schedule.attention
         steps = tuple((step > 0, step >= tokens, step % 2) for step in (a.rows, a.map_rows))
@@ -78,7 +83,7 @@ class HousePrices:
         return schedule.form, steps, a.heads, a.outer, a.query, a.output, *rest
 
     def _price(self, part: Part, alike: Sequence[Schedule], rivals: Rivals) -> PartCosts:
-        if self.target.cores > 1:
+        if not self._tabled:
             return self._price_turns(part, alike, rivals)
         lowered = self._lower(part, alike[0], rivals)
         if not lowered.alike:
@@ -101,7 +106,7 @@ class HousePrices:
             for turn in range(max(len(names) for names in rivals.values())):
                 named = {family: names[min(turn, len(names) - 1)] for family, names in rivals.items()}
                 lowered = self._lower(part, replace(schedule, kernels=tuple(named.items())), None)
-                turns.append(price_part(lowered.program, self.kernels, self.calibration, self.wait_states))
+                turns.append(price_part(lowered.program, self.kernels, self.calibration, self.target, self.wait_states))
             costs.append(turns)
         return from_turns(costs, {family: len(names) for family, names in rivals.items()})
 

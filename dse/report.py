@@ -55,6 +55,8 @@ def totals_table(predicted: Figures, executed: Figures | None, forms: Sequence[M
     clock = f"{predicted['clock_hz'] / 1e6:g} MHz, {predicted['supply_volts']:g} V"
     table.add_row("operating point", clock, f"{predicted['wait_states']} wait states needed there")
     table.add_row("cycles between", count(predicted["cycles_low"]), f"and {count(predicted['cycles_high'])}")
+    if beyond := predicted.get("outside_calibration"):
+        table.add_row("calls outside the calibration", str(len(beyond)), beyond[0])
     if predicted["calibration"] != predicted["target"]:
         table.add_row("priced with the calibration of", predicted["calibration"], "")
     for label, key, unit in (("latency", "latency_ms", "ms"), ("energy", "energy_uj", "µJ")):

@@ -1,0 +1,277 @@
+"""Stalls of slow memories in closed form: a stage of a Program, a Target and its wait states -> cycles lost, call by call.
+
+Data: an operand misses once in units of the data cache wherever it is new, and again in every turn of a loop that does not
+move it, unless all that a turn touches fits the cache. Inside a call the weights of four columns come again for every pair
+of rows, unless they stay. Every miss waits for its memory: `fill_cycles + wait_states * fill_cycles_per_wait_state`.
+
+Code: a call starts with none of its code in a small cache; how much it then loses is fitted on such calls
+(`cost_models/calibrate.py`). A cache that holds all kernels of a network fetches each of them once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from cost_models.calibration import Calibration
+from cost_models.counts import CallCount, Sizes, call_traffic
+from dse.kernel import Kernel
+from dse.layout import even
+from dse.program import Affine, Call, Loop, Node, Pointer, Program, Stage
+from dse.target import Cache, Region, Target
+
+SPARE_BYTES = 32  # of a data cache: what else a kernel reads from flash between two tiles
+BLOCK_ROWS = 16  # of x as rows, unpacked at a time by the kernels of layout quads
+ALL_CODE_BYTES = 8192  # a code cache of this size holds the kernels of a network
+
+
+@dataclass(frozen=True)
+class Stalled:
+    """A distinct call, all its repetitions, and what they lose: cycles of data, and of code if every call starts cold."""
+
+    item: CallCount
+    data_cycles: float
+    code_cycles: float
+
+
+@dataclass(frozen=True)
+class _Touch:
+    """An operand of a call in a slow memory: bytes that one turn touches, and bytes that miss over all turns."""
+
+    pointer: Pointer
+    region: Region
+    bytes: float
+    missed: float
+
+
+@dataclass(frozen=True)
+class _Visit:
+    item: CallCount
+    touches: tuple[_Touch, ...]
+    again: float  # bytes of weights that one call reads again
+
+
+def slow_regions(target: Target, wait_states: int) -> dict[str, Region]:
+    """Name -> the regions whose data goes through the cache; none without wait states."""
+    if wait_states == 0 or target.data_cache is None:
+        return {}
+    return {r.name: r for r in target.regions if r.kind != "code" and fill_cycles(r, wait_states)}
+
+
+def fill_cycles(region: Region, wait_states: int) -> int:
+    """Cycles a miss waits for one unit of the cache."""
+    return region.fill_cycles + region.fill_cycles_per_wait_state * wait_states if wait_states else 0
+
+
+def keeps_code(target: Target) -> bool:
+    """True when the kernels of a network stay in the code cache together."""
+    return target.code_cache is not None and target.code_cache.size_bytes >= ALL_CODE_BYTES
+
+
+def stage_stalls(
+    program: Program,
+    stage: Stage,
+    target: Target,
+    wait_states: int,
+    kernels: Mapping[str, Kernel],
+    calibration: Calibration,
+) -> tuple[Stalled, ...]:
+    """What every distinct call of a stage loses; () without wait states."""
+    cache, slow = target.data_cache, slow_regions(target, wait_states)
+    if not slow or cache is None:
+        return ()
+    homes = {b.name: slow[b.region] for b in program.buffers if b.region in slow}
+    homes |= {c.name: slow["flash"] for c in program.constants}
+    fill = fill_cycles(slow["flash"], wait_states)
+    found = []
+    for visit in _visit(stage.body, {}, homes, cache):
+        item = visit.item
+        units = [(touch.region, touch.missed) for touch in visit.touches]
+        units.append((slow["flash"], visit.again * item.times))
+        data = sum(fill_cycles(region, wait_states) * missed / cache.fill_bytes for region, missed in units)
+        code = 0.0
+        if program.code == "flash":
+            code = item.times * code_cycles(item, wait_states, fill, kernels, calibration)
+        found.append(Stalled(item, data, code))
+    return tuple(found)
+
+
+def _visit(body: tuple[Node, ...], sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> list[_Visit]:
+    found: list[_Visit] = []
+    for node in body:
+        if isinstance(node, Loop):
+            found += _loop(node, sizes, homes, cache)
+        elif isinstance(node, Call):
+            found.append(_call(node, sizes, homes, cache))
+    return _shared(found) if _footprint(found) <= cache.size_bytes else found
+
+
+def _footprint(visits: list[_Visit]) -> float:
+    """Bytes of slow memories that these calls touch, each buffer and constant once."""
+    most: dict[str, float] = {}
+    for touch in (touch for visit in visits for touch in visit.touches):
+        most[touch.pointer.base] = max(most.get(touch.pointer.base, 0.0), touch.bytes)
+    return sum(most.values())
+
+
+def _shared(visits: list[_Visit]) -> list[_Visit]:
+    """The same calls where all they touch fits the cache: what one of them touched before does not miss again."""
+    seen: set[str] = set()
+    found = []
+    for visit in visits:
+        touches = tuple(replace(t, missed=0.0) if t.pointer.base in seen else t for t in visit.touches)
+        seen |= {touch.pointer.base for touch in touches}
+        found.append(replace(visit, touches=touches))
+    return found
+
+
+def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> list[_Visit]:
+    """A loop's calls over all its turns: full ones, then the ragged last."""
+    full, rest = divmod(loop.extent.evaluate(sizes), loop.step)
+    found: list[_Visit] = []
+    for count, turns in ((loop.step, full), (rest, int(rest > 0))):
+        if turns == 0:
+            continue
+        inner = _visit(loop.body, dict(sizes) | {f"{loop.var}_n": count}, homes, cache)
+        stays = _footprint(inner) <= cache.size_bytes
+        known = bool(found)
+        for visit in inner:
+            touches = tuple(_over(touch, loop.var, turns, stays, known) for touch in visit.touches)
+            found.append(replace(visit, item=replace(visit.item, times=visit.item.times * turns), touches=touches))
+    return found
+
+
+def _over(touch: _Touch, var: str, turns: int, stays: bool, known: bool) -> _Touch:
+    """The same operand over the turns of a loop. known: the loop has made turns of another size before."""
+    if any(symbol == var for symbol, _ in touch.pointer.offset_bytes.terms):
+        return replace(touch, bytes=touch.bytes * turns, missed=touch.missed * turns)
+    return replace(touch, missed=touch.missed * (int(not known) if stays else turns))
+
+
+def _call(call: Call, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> _Visit:
+    values = {k: v.evaluate(sizes) if v.terms else v.const for k, v in call.arguments if isinstance(v, Affine)}
+    pointers = {k: v for k, v in call.arguments if isinstance(v, Pointer)}
+    touches = []
+    for field, (read, written) in call_traffic(call, values).items():
+        pointer = pointers[field]
+        region = homes.get(pointer.base)
+        size = touched_bytes(call.op, field, values, max(read, written))
+        if region is not None:
+            passes = passes_over(call.op, field, values) if size > cache.size_bytes else 1
+            touches.append(_Touch(pointer, region, size, size * passes))
+    if "scratch" in pointers and pointers["scratch"].base in homes and call.op.startswith("linear_"):
+        size = 2 * min(values["m"], BLOCK_ROWS) * even(values["k"])
+        passes = -(-values["m"] // BLOCK_ROWS) * (values["n"] + 3) // 4 if size > cache.size_bytes else 1
+        touches.append(_Touch(pointers["scratch"], homes[pointers["scratch"].base], size, size * passes))
+    return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(call.op, call.layout, values, cache))
+
+
+def touched_bytes(op: str, field: str, z: Sizes, size: float) -> float:
+    """Bytes of an operand that a call touches: all of it, or the share of a table that so many random look-ups meet."""
+    if field != "table":
+        return size
+    lookups = z["n"] * z.get("m", 1)
+    return size * (1 - (1 - 8 / size) ** lookups)
+
+
+def again_bytes(op: str, layout: str, z: Sizes, cache: Cache) -> float:
+    """Bytes of weights that a call reads again: all of them for every further pair of rows, when the four columns that a
+    pair reads do not stay in the cache until the next pair; else for every further block of rows that it unpacks."""
+    if not op.startswith("linear_") or layout != "quads":
+        return 0.0
+    weights, passes = even(z["n"]) * even(z["k"]), 1
+    if 4 * even(z["k"]) > cache.size_bytes - SPARE_BYTES:
+        passes = (z["m"] + 1) // 2
+    elif weights > cache.size_bytes and not z["x_panels"]:
+        passes = -(-z["m"] // BLOCK_ROWS)
+    return weights * (passes - 1)
+
+
+def passes_over(op: str, field: str, z: Sizes) -> int:
+    """How often a call goes over an operand that does not fit the cache: rows in panels for every four columns, keys and
+    values for every pair of rows."""
+    if op.startswith("linear_") and field == "x" and z["x_panels"]:
+        return (z["n"] + 3) // 4
+    return (z["m"] + 1) // 2 if field in ("keys", "values") else 1
+
+
+def call_bytes(op: str, layout: str, z: Sizes, cache: Cache, flash: Mapping[str, float]) -> float:
+    """Bytes that one cold call misses in flash. flash: operand there -> its bytes."""
+    once = sum(touched_bytes(op, field, z, size) for field, size in flash.items())
+    return once + again_bytes(op, layout, z, cache)
+
+
+def code_features(kernel: Kernel, z: Sizes) -> dict[str, float]:
+    """What the stalls of code are linear in: how often each piece of work comes (the manifest's terms), whether it comes
+    at all, and how often in a context that decides what is still cached: few rows, a last odd one, ragged columns, how much
+    of the unrolled loop over the depth runs. None of it is a rule of one kernel; the fit takes what it needs."""
+    m, n, pairs = z.get("m", 1), z.get("n", 1), (z.get("k", 1) + 1) // 2
+    contexts = {
+        "short": m <= 2,
+        "odd": m % 2 == 1 and m > 1 and pairs < 15,
+        "odd deep": m % 2 == 1 and m > 1 and pairs >= 15,
+        "ragged": n % 4 > 0 and n > 4,
+        "deep 7": 7 <= pairs < 11,
+        "deep 11": 11 <= pairs < 15,
+        "deep 15": pairs >= 15 and pairs % 16 > 0,
+        "deep 16": pairs % 16 == 0,
+    }
+    counts = {name: float(term.evaluate(z)) for name, term in kernel.terms}
+    found = counts | {f"{name} once": float(count > 0) for name, count in counts.items()}
+    for context, holds in contexts.items():
+        found |= {f"{name} {context}": count * holds for name, count in counts.items()}
+    return found
+
+
+def code_cycles(
+    item: CallCount, wait_states: int, fill: int, kernels: Mapping[str, Kernel], calibration: Calibration
+) -> float:
+    """Stalls of code of one call that starts cold, with misses of the flash of `fill` cycles; kept with the calibration, as
+    many schedules make the same call."""
+    kernel = item.call.kernel
+    key = ("code", kernel, *item.sizes.values())
+    known, fit = calibration.priced.get(key), calibration.kernels[kernel]
+    if known is None:
+        features = code_features(kernels[kernel], item.sizes) if fit.stalls else {}
+        known = sum(value * features[name] for name, value in fit.stalls.items())
+        calibration.priced[key] = known
+    if not known:
+        return 0.0
+    share = fit.stall_shares[min(wait_states, len(fit.stall_shares) - 1)]
+    return known * share * fill / fit.stall_fill
+
+
+class CodeFetch:
+    """What calls lose on code, in the order of the program: each its cold start, or only what was not fetched before."""
+
+    def __init__(
+        self,
+        program: Program,
+        target: Target,
+        wait_states: int,
+        kernels: Mapping[str, Kernel],
+        calibration: Calibration,
+    ) -> None:
+        self._keeps, self._calibration = keeps_code(target), calibration
+        self._paid: dict[str, float] = {}
+        self._seen: set[str] = set()
+        line = target.code_cache.fill_bytes if target.code_cache else 1
+        region = slow_regions(target, wait_states).get("flash")
+        lines = calibration.call_code_bytes / line if program.code == "flash" else 0.0
+        self._site = lines * fill_cycles(region, wait_states) if region else 0.0
+
+    def cycles(self, stalled: Stalled) -> float:
+        """Cycles these calls lose on code. With a cache that keeps it: what no call before has fetched, of functions that
+        kernels share only once, and the code around the call."""
+        if not self._keeps:
+            return stalled.code_cycles
+        kernel, cold = stalled.item.call.kernel, stalled.code_cycles / stalled.item.times
+        functions = self._calibration.kernels[kernel].functions
+        paid = self._paid.get(kernel)
+        if paid is None:
+            known = sum(size for name, size in functions.items() if name in self._seen)
+            self._seen |= set(functions)
+            self._paid[kernel] = cold
+            return cold * (1 - known / max(1, sum(functions.values())))
+        self._paid[kernel] = max(paid, cold)
+        return self._paid[kernel] - paid + (self._site if cold else 0.0)
