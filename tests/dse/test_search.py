@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import networks
 import pytest
 
 from cost_models.model import Budget
@@ -12,7 +15,9 @@ TRIALS = 40
 
 @pytest.fixture(scope="module")
 def house():
-    return pipeline.prepare(None, "stm32l476", scope="mhsa", hyper={"s": 6, "e": 8, "p": 6, "h": 2})
+    whole = pipeline.prepare(None, "stm32l476", scope="mhsa", hyper={"s": 6, "e": 8, "p": 6, "h": 2})
+    kept = {"panels": ("none", "map", "map+query+context+input"), "place": ("first", "map:sram2")}
+    return replace(whole, space=networks.random_subspace(whole.space.restricted(kept), 4000, 0))
 
 
 @pytest.fixture(scope="module")
