@@ -11,7 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from dse.layout import RIGHT, Right
-from dse.program import Affine, Buffer, Call, Constant, Fetch, Loop, Node, Parallel, Pointer, Stage, affine, symbol
+from dse.program import (
+    Affine,
+    Buffer,
+    Call,
+    Constant,
+    Copy,
+    Fetch,
+    Loop,
+    Node,
+    Parallel,
+    Pointer,
+    Stage,
+    affine,
+    symbol,
+)
 
 _SHARE = "share"
 _MAP_LOOPS = ("sub", "one")  # of lower_attention: row steps of the map, heads
@@ -49,6 +63,8 @@ def share_work(stages: list[Stage], buffers: dict[str, Buffer], ways: int, split
 def _share_node(node: Node, ways: int, split: str, largest: Mapping[str, int]) -> Node:
     if isinstance(node, Call):
         return _share_call(node, ways, largest)
+    if isinstance(node, Copy):
+        return node
     assert isinstance(node, Loop)
     if node.var in _MAP_LOOPS:
         region = _share_map(node, ways, split)
@@ -157,13 +173,15 @@ def _as_panels(op: str, z: Mapping[str, int], operand: str) -> bool:
 def _calls(body: tuple[Node, ...]) -> list[Call]:
     found: list[Call] = []
     for node in body:
-        found += [node] if isinstance(node, Call) else _calls(node.body)
+        found += [node] if isinstance(node, Call) else [] if isinstance(node, Copy) else _calls(node.body)
     return found
 
 
 def _substitute(node: Node, values: Mapping[str, Affine]) -> Node:
     if isinstance(node, Call):
         return replace(node, arguments=tuple((name, _moved(value, values)) for name, value in node.arguments))
+    if isinstance(node, Copy):
+        raise ValueError("a copy cannot be shared between cores")
     body = tuple(_substitute(child, values) for child in node.body)
     return replace(node, extent=node.extent.substitute(values), body=body)
 
@@ -204,6 +222,9 @@ def _pointers(stages: list[Stage]) -> list[tuple[int, Pointer]]:
         if isinstance(node, Call):
             found.extend((region, value) for _, value in node.arguments if isinstance(value, Pointer))
             return
+        if isinstance(node, Copy):
+            found.append((region, node.near))
+            return
         if isinstance(node, Parallel):
             region = regions
             regions += 1
@@ -216,7 +237,25 @@ def _pointers(stages: list[Stage]) -> list[tuple[int, Pointer]]:
     return found
 
 
+def _copied(stages: list[Stage]) -> list[Pointer]:
+    """Where the copies of tiles come from, and what goes along."""
+    found: list[Pointer] = []
+
+    def visit(node: Node) -> None:
+        if isinstance(node, Copy):
+            found.append(node.far)
+        for child in node.body if isinstance(node, Loop | Parallel) else ():
+            visit(child)
+
+    for stage in stages:
+        for node in stage.body:
+            visit(node)
+    return found
+
+
 def _offset_private(node: Node, strides: Mapping[str, int]) -> Node:
+    if isinstance(node, Copy):
+        return node
     if not isinstance(node, Call):
         return replace(node, body=tuple(_offset_private(child, strides) for child in node.body))
     arguments = []
@@ -243,7 +282,7 @@ def fetch_constants(
     lie together in one block, which is fetched during the stage before. No copy is larger than most_copy_bytes, and half of
     most_copies is left to the block of the stage that follows.
     """
-    kept: dict[str, Constant] = {}
+    kept = {p.base: constants[p.base] for p in _copied(stages) if p.base in constants}
     done = []
     for stage in stages:
         walked: dict[str, tuple[str, int]] = {}
@@ -334,10 +373,12 @@ def _read_near(
         return pointer
 
     def visit(child: Node) -> Node:
+        if isinstance(child, Copy):
+            return child
         if isinstance(child, Call):
             near = ((n, near_pointer(v) if isinstance(v, Pointer) else v) for n, v in child.arguments)
             return replace(child, arguments=tuple(near))
         return replace(child, body=tuple(visit(inner) for inner in child.body))
 
     result = visit(node)
-    return replace(result, fetch=tuple(fetches)) if isinstance(result, Loop) and fetches else result
+    return replace(result, fetch=result.fetch + tuple(fetches)) if isinstance(result, Loop) and fetches else result
