@@ -1,5 +1,5 @@
 /* tlf_add_pulp (contract: tileformer.h): 7 cycles an element, 8 when mult_a has more than 16 bits. */
-#include "xpulp.inc"
+#include "words.inc"
 
     TLF_FUNCTION tlf_add_pulp
     lw   a1, 0(a0) /* a */

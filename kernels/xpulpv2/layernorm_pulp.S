@@ -5,7 +5,7 @@
  * a times the negative of recip, because recip may be 2^15 and -recip always fits the 16 bits of p.muls; |a| < 2^15 as
  * |c| <= sqrt(n - 1) * sqrt(V).
  */
-#include "xpulp.inc"
+#include "words.inc"
 
     TLF_FUNCTION tlf_layernorm_pulp
     lw   a1, 0(a0) /* x */

@@ -1,5 +1,5 @@
 /* tlf_lut_pulp (contract: tileformer.h): 2.75 cycles an element. */
-#include "xpulp.inc"
+#include "words.inc"
 
     TLF_FUNCTION tlf_lut_pulp
     lw   a1, 0(a0) /* x */

@@ -1,5 +1,5 @@
 /* tlf_mean_pulp (contract: tileformer.h): 1.5 cycles an element in groups of 4 columns, 3 in what is left of them. */
-#include "xpulp.inc"
+#include "words.inc"
 
 .macro result sum /* before: mult in t0, round in t1, shift in a5 */
     mul     \sum, \sum, t0

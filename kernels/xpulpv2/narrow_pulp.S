@@ -1,5 +1,5 @@
 /* tlf_narrow_pulp (contract: tileformer.h): 9 cycles an element. */
-#include "xpulp.inc"
+#include "words.inc"
 
     TLF_FUNCTION tlf_narrow_pulp
     lw   a1, 0(a0) /* x */

@@ -1,5 +1,5 @@
 /* tlf_pack_keys_pulp (contract: tileformer.h): a cycle a byte. Writes columns. */
-#include "xpulp.inc"
+#include "words.inc"
 
     TLF_FUNCTION tlf_pack_keys_pulp
     lw   a1, 0(a0) /* x */

@@ -1,5 +1,5 @@
 /* tlf_zero_pulp (contract: tileformer.h): a word a cycle. */
-#include "xpulp.inc"
+#include "words.inc"
 
     TLF_FUNCTION tlf_zero_pulp
     lw   a1, 4(a0) /* n */
