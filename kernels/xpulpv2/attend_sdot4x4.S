@@ -61,7 +61,7 @@
     sw t0, AT_Y_ROW(sp)
 .endm
 
-/* The sums, which begin as half of what the pre-shift cuts off, after that shift; M0 .. M3 are the factors of the rows. */
+/* The sums, which begin as half of what the pre-shift by T0 cuts off; M0 .. M3 are the factors of the rows. */
 .macro attend_sums name, rows, columns
     lw s0, AT_HALF(sp)
     point \rows, \columns
@@ -85,7 +85,6 @@
     lw M2, (AT_FACTOR + 8)(sp)
     lw M3, (AT_FACTOR + 12)(sp)
     .endif
-    for_sums \rows, \columns, shift_sum
 .endm
 
 .macro rows_row columns, m, a, b, c, d
@@ -106,6 +105,7 @@
 
 .macro rows_tile name, rows, columns
     attend_sums \name, \rows, \columns
+    preshift \name, \rows, \columns
     lw ROUND, AT_ROUND(sp)
     lw SHIFT, AT_SHIFT(sp)
     addi T0, Y, \columns
@@ -121,6 +121,7 @@
 function tlf_attend_rows_sdot4x4
     begin_attend
     rows rows, rows_tile, factors, next_rows
+    preshifts rows
     end_function tlf_attend_rows_sdot4x4
 
 .macro add_row columns, m, a, b, c, d
@@ -150,6 +151,7 @@ function tlf_attend_rows_sdot4x4
 
 .macro add_tile name, rows, columns
     attend_sums \name, \rows, \columns
+    for_sums \rows, \columns, shift_sum
     addi T0, Y, 4 * \columns
     sw T0, AT_Y(sp)
     add_row \columns, M0, s0, s1, s2, s3

@@ -47,7 +47,7 @@
     .endif
 .endm
 
-/* After the products: what the epilogues hold. The pre-shift is rare: out of the way. */
+/* After the products: what the epilogues hold. */
 .macro factors name, rows, columns
     lw Y_STEP, AT_CHANNEL(sp)
     lw T0, AT_PRE(sp)
@@ -60,28 +60,12 @@
     lw M3, 28(Y_STEP)
     .endif
     addi Y_STEP, Y_STEP, 8 * \columns
-    bnez T0, .L\name\()_pre_\rows\()_\columns
-.L\name\()_shifted_\rows\()_\columns:
+    preshift \name, \rows, \columns
     sw Y_STEP, AT_CHANNEL(sp)
     lw ROUND, AT_ROUND(sp)
     lw SHIFT, AT_SHIFT(sp)
     lw Y, AT_Y(sp)
     lw Y_STEP, AT_Y_STEP(sp)
-.endm
-
-.macro preshift name, rows, columns
-.L\name\()_pre_\rows\()_\columns:
-    for_sums \rows, \columns, shift_sum
-    j .L\name\()_shifted_\rows\()_\columns
-.endm
-
-.macro preshifts name
-    preshift \name, 4, 4
-    preshift \name, 4, 2
-    preshift \name, 4, 1
-    preshift \name, 1, 4
-    preshift \name, 1, 2
-    preshift \name, 1, 1
 .endm
 
 /* A row of 4 sums to the word at Y, a row on. The first row's sums make room for AT_LEAST. */
