@@ -26,36 +26,41 @@ class CallCount:
 
 
 def count_calls(stage: Stage) -> tuple[tuple[CallCount, ...], int]:
-    """(distinct calls with their multiplicity, loop iterations) of a stage."""
+    """(distinct calls with their multiplicity, loop iterations) of a stage, over all cores."""
     calls: list[CallCount] = []
     iterations = 0
-    for item, times in _walk(stage.body, {}, 1):
+    for item, times in walk(stage.body, {}, 1):
         if isinstance(item, CallCount):
             calls.append(item)
-        else:
+        elif isinstance(item, Loop):
             iterations += times
     return tuple(calls), iterations
 
 
-def _walk(body: tuple[Node, ...], sizes: dict[str, int], times: int) -> Iterator[tuple[CallCount | Loop, int]]:
+def walk(
+    body: tuple[Node, ...], sizes: dict[str, int], times: int, slowest: bool = False
+) -> Iterator[tuple[CallCount | Loop | Parallel, int]]:
+    """(call, loop iteration or region, how often) of a body at these symbols; of a region only the core with the largest
+    share when `slowest`."""
     for node in body:
         if isinstance(node, Call):
             values = {k: v.evaluate(sizes) if v.terms else v.const for k, v in node.arguments if isinstance(v, Affine)}
             yield CallCount(node, values, times), times
             continue
         if isinstance(node, Parallel):
+            yield node, times
             shares = Counter(count for _, count in node.shares(node.extent.evaluate(sizes)) if count)
-            for count, cores in shares.items():
-                yield from _walk(node.body, sizes | {f"{node.var}_n": count}, times * cores)
+            for count, cores in ((max(shares), 1),) if slowest else shares.items():
+                yield from walk(node.body, sizes | {f"{node.var}_n": count}, times * cores, slowest)
             continue
         extent = node.extent.evaluate(sizes)
         full, rest = divmod(extent, node.step)
         if full:
             yield node, times * full
-            yield from _walk(node.body, sizes | {f"{node.var}_n": node.step}, times * full)
+            yield from walk(node.body, sizes | {f"{node.var}_n": node.step}, times * full, slowest)
         if rest:
             yield node, times
-            yield from _walk(node.body, sizes | {f"{node.var}_n": rest}, times)
+            yield from walk(node.body, sizes | {f"{node.var}_n": rest}, times, slowest)
 
 
 # ---- what one call does, from its integer arguments ---------------------------------------------------------------

@@ -6,8 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from cost_models.calibration import Calibration
+from cost_models.cluster import copy_waits, critical_path
 from cost_models.counts import CallCount, call_macs, count_calls, moved_bytes
 from dse.alloc import live_spans
 from dse.cost import Cost, Overrun, StageCost
@@ -36,6 +38,7 @@ def evaluate(
     """The price of a program.
 
     cycles = Σ stages (stage_cycles + loop_cycles · iterations + Σ calls Σ terms coefficient · feature)
+             (calls and iterations of the slowest core; forks, copies and waits of a cluster: cost_models/cluster.py)
              + wait_states · flash_cycles_per_byte · bytes read from flash
              + wait_states · code_cycles_per_byte · bytes of code first run, from flash
              + bytes moved in slow RAM · cycles to fill its cache line / bytes of the line, with wait states.
@@ -44,14 +47,17 @@ def evaluate(
     stages, peaks = [], _stage_peaks(program)
     spread = 0.0
     fetched, slow = _fetched_bytes(program, calibration), _slow_ram(target, wait_states)
+    waits = copy_waits(program, target.cluster, partial(call_cycles, kernels=kernels, calibration=calibration))
     for stage in program.stages:
-        calls, iterations = count_calls(stage)
+        calls, _ = count_calls(stage)
         traffic = moved_bytes(program, calls)
         moved.update(traffic)
-        cycles = stage_cycles(calls, iterations, 0, kernels, calibration, 0)
+        slowest = critical_path(stage)
+        cycles = stage_cycles(slowest.calls, slowest.iterations, 0, kernels, calibration, 0)
+        cycles += slowest.cluster_cycles(target.cluster, calibration) + waits.get(stage.name, 0.0)
         spread += sum(
             item.times * call_cycles(item, kernels, calibration) * calibration.kernels[item.call.kernel].worst_error
-            for item in calls
+            for item in slowest.calls
         )
         stalls = wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
         stalls += wait_states * calibration.code_cycles_per_byte * fetched[stage.name]

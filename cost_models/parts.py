@@ -1,11 +1,14 @@
 """One lowered part of a network -> its price: the rows of the search's tables. The sums over parts equal `evaluate` of the
-whole program (a test holds them together on random schedules)."""
+whole program (a test holds them together on random schedules), but for the time a cluster waits for its DMA: the whole
+program alone knows what runs beside a copy, so that parts bound its cycles from below."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from cost_models.calibration import Calibration
+from cost_models.cluster import copy_waits, critical_path
 from cost_models.counts import count_calls, moved_bytes
 from cost_models.model import call_cycles, stage_cycles
 from dse.alloc import live_spans
@@ -13,10 +16,11 @@ from dse.cost import PartCost
 from dse.kernel import Kernel
 from dse.program import Pointer, Program, loops
 from dse.schedule import FAMILIES, family_of
+from dse.target import Cluster
 
 
 def price_part(
-    program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, wait_states: int = 0
+    program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, cluster: Cluster, wait_states: int = 0
 ) -> PartCost:
     """The price of a part that `lower_part` made; its buffers need no place."""
     cycles = dict.fromkeys(("", *FAMILIES), 0.0)
@@ -25,9 +29,12 @@ def price_part(
     used: dict[str, set[str]] = {family: set() for family in FAMILIES}
     constants = {constant.name: constant.size_bytes for constant in program.constants}
     for stage in program.stages:
-        counts, iterations = count_calls(stage)
-        cycles[""] += stage_cycles((), iterations, 0, kernels, calibration, wait_states)
-        for item in counts:
+        path = critical_path(stage)
+        cycles[""] += stage_cycles((), path.iterations, 0, kernels, calibration, wait_states)
+        cycles[""] += path.overhead_cycles(cluster)
+        for family, cold in path.cold_cycles(calibration).items():
+            cycles[family] += cold
+        for item in path.calls:
             family = family_of(item.call.op)
             flash = moved_bytes(program, (item,))["flash", "read"] if wait_states else 0
             cycles[family] += item.times * call_cycles(item, kernels, calibration)
@@ -70,18 +77,22 @@ def _floors(program: Program, scratch: Mapping[str, str]) -> dict[str, int]:
 
 
 def price_ops(
-    program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, wait_states: int = 0
+    program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, cluster: Cluster, wait_states: int = 0
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """(cycles, bytes moved) of a whole program by the model op its calls work for; loops and stages are on their own."""
+    """(cycles, bytes moved) of a whole program by the model op its calls work for; loops and stages are on their own, with
+    what a cluster adds to them."""
     cycles: dict[str, float] = {}
     moved: dict[str, float] = {}
-    rest = 0.0
+    rest = sum(copy_waits(program, cluster, partial(call_cycles, kernels=kernels, calibration=calibration)).values())
     for stage in program.stages:
-        calls, iterations = count_calls(stage)
-        rest += stage_cycles((), iterations, 0, kernels, calibration, wait_states)
-        for item in calls:
-            op, traffic = item.call.source, moved_bytes(program, (item,))
-            stall = wait_states * calibration.flash_cycles_per_byte * traffic["flash", "read"]
+        path = critical_path(stage)
+        rest += stage_cycles((), path.iterations, 0, kernels, calibration, wait_states)
+        rest += path.cluster_cycles(cluster, calibration)
+        for item in path.calls:
+            op, read = item.call.source, moved_bytes(program, (item,))["flash", "read"]
+            stall = wait_states * calibration.flash_cycles_per_byte * read
             cycles[op] = cycles.get(op, 0.0) + item.times * call_cycles(item, kernels, calibration) + stall
-            moved[op] = moved.get(op, 0.0) + sum(traffic.values())
+        for item in count_calls(stage)[0]:
+            op = item.call.source
+            moved[op] = moved.get(op, 0.0) + sum(moved_bytes(program, (item,)).values())
     return cycles | {"loops and stages": rest}, moved

@@ -25,6 +25,7 @@ from cost_models.calibrate import Footprint, Measurement, fit_code, fit_kernel, 
 from cost_models.calibration import Calibration, KernelFit
 from dse import ptq
 from dse.alloc import Span, place_buffers
+from dse.cluster_bench import cluster_program, constants_of
 from dse.execute import open_device
 from dse.kernel import Kernel, kernels_for, load_kernels
 from dse.layout import RIGHT, Right, even, panels_bytes, panels_stride_bytes
@@ -81,6 +82,9 @@ def run_calls(
 ) -> tuple[list[Measurement], dict[str, int]]:
     """Cycles and instructions of a call at each of these sizes, and the bytes of the functions the kernel links."""
     calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(at)]
+    if target.cores > 1:
+        measured, functions, _ = _run_on_cluster(calls, target, kernels, folder)
+        return measured, functions
     program = bench_program(calls, target, code)
     elf = _build(program, target, kernels, folder)
     device = open_device(elf, target, wait_states)
@@ -93,6 +97,44 @@ def run_calls(
         Measurement(z, c.cycles / REPEATS, c.instructions / REPEATS) for z, c in zip(sizes, run.stages, strict=True)
     ]
     return measured, _kernel_functions(elf)
+
+
+def _run_on_cluster(
+    calls: list[tuple[Call, tuple[Buffer | Constant, ...]]],
+    target: Target,
+    kernels: Mapping[str, Kernel],
+    folder: Path,
+) -> tuple[list[Measurement], dict[str, int], float]:
+    """The same on all cores at once, and cycles until the code of the kernel lies in the caches."""
+    program = cluster_program(calls, target, REPEATS)
+    elf = _build(program, target, kernels, folder)
+    device = open_device(elf, target)
+    device.boot()
+    symbols = stage_symbols([stage.name for stage in program.stages])
+    arena = device.symbol(arena_symbol(target.ram()[0].name)).address
+    measured, cold = [], 0.0
+    for index, (call, items) in enumerate(calls):
+        _fill(device, program)
+        for offset, data in constants_of(program, items).items():
+            device.write(arena + offset, data)
+        many, once = (device.call(name) for name in symbols[2 * index : 2 * index + 2])
+        cycles = (many.cycles - once.cycles) / (REPEATS - 1)
+        instructions = (many.instructions - once.instructions) / (REPEATS - 1) / target.cores
+        sizes = {k: v.const for k, v in call.arguments if isinstance(v, Affine)}
+        measured.append(Measurement(sizes, cycles, instructions))
+        cold += max(0.0, once.cycles - cycles - target.cluster.fork_cycles)
+    return measured, _kernel_functions(elf), cold / len(calls)
+
+
+def _cold_cycles_per_byte(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> float:
+    """Cycles a byte of a product kernel's code until all cores of a cluster have fetched it."""
+    cycles = code = 0.0
+    products = ("linear_rows", "probs_rows", "attend_rows")
+    for kernel in (kernel for op in products for kernel in kernels_for(op, target.isa, kernels)):
+        calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel))]
+        _, functions, cold = _run_on_cluster(calls, target, kernels, folder)
+        cycles, code = cycles + cold, code + sum(functions.values())
+    return cycles / code
 
 
 def _footprints(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[Footprint]:
@@ -293,11 +335,14 @@ def _code_bytes(elf: Path) -> int:
 
 
 def _flash_stalls(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> tuple[float, float]:
-    """Stall cycles a wait state of one byte read from flash, and of one byte of code first run from there.
+    """Stall cycles a wait state of one byte read from flash, and of one byte of code first run from there; on a cluster
+    the latter as they are, code lies behind small caches there.
 
     Linear kernels measured with and without wait states. Where code can run from RAM the two are told apart; else all of
     it is charged to the bytes read.
     """
+    if target.cores > 1:
+        return 0.0, _cold_cycles_per_byte(target, kernels, folder)
     states = target.max_wait_states
     if states == 0:
         return 0.0, 0.0

@@ -199,7 +199,7 @@ def explain(options: Options) -> Answer:
         schedule = read_schedule(path / "schedule.toml" if path.is_dir() else path)
         point = pipeline.point_of(prepared, schedule, Budget(), states)
         program = prepared.program(schedule)
-        cycles, moved = price_ops(program, prepared.kernels, prepared.calibration, states)
+        cycles, moved = price_ops(program, prepared.kernels, prepared.calibration, prepared.target.cluster, states)
         pieces.append((cycles, moved, memory_pieces(peak_buffers(program)[1], point.cost.arena_bytes)))
     titles = ("cycles by op", "bytes moved by op", "arena bytes by buffer alive at the fullest moment")
     falls = [waterfall(title, a, b) for title, a, b in zip(titles, *pieces, strict=True)]

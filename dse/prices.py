@@ -53,7 +53,7 @@ class HousePrices:
         key = (self.wait_states, part.ops[0].name, schedule)
         if key not in self.known:
             program = lower_part(self.models[schedule.form], part, schedule, self.target, self._variants)
-            self.known[key] = price_part(program, self.kernels, self.calibration, self.wait_states)
+            self.known[key] = price_part(program, self.kernels, self.calibration, self.target.cluster, self.wait_states)
         return self.known[key]
 
     def code_bytes(self, form: str, kernels: frozenset[str], calls: int, loops: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,25 @@ class Cache:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """What the calls of the cluster's software cost a program, and what its DMA does.
+
+    fork_cycles: starting all cores on a function and waiting for the last; copy_cycles, wait_cycles: starting a copy, and
+    asking for one that has ended. A copy takes copy_latency_cycles and its bytes at copy_bytes_per_cycle, one after
+    another; it has at most most_copy_bytes, and at most most_copies are under way. code_cache_bytes: of all cores together.
+    """
+
+    fork_cycles: int = 0
+    copy_cycles: int = 0
+    wait_cycles: int = 0
+    copy_latency_cycles: int = 0
+    copy_bytes_per_cycle: int = 8
+    most_copy_bytes: int = 1 << 30
+    most_copies: int = 1 << 10
+    code_cache_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True)
 class OperatingPoint:
     """A clock the MCU can run at, the voltage and run current there, and the flash wait states it needs."""
 
@@ -85,6 +104,7 @@ class Target:
     points: tuple[OperatingPoint, ...] = ()
     calibration: str = ""
     source: str = ""
+    cluster: Cluster = Cluster()
 
     def at(self, clock_hz: int) -> Target:
         """This target at one of its operating points; ValueError names those there are."""
@@ -164,11 +184,11 @@ def load_target(name: str) -> Target:
 
 def parse_target(table: Mapping[str, Any], where: str) -> Target:
     """A validated Target from its TOML table; ValueError names the key, what it holds and what is allowed."""
-    unknown = sorted(set(table) - set(_SCALARS) - {"region", "cache", "point", "calibration"})
+    unknown = sorted(set(table) - set(_SCALARS) - {"region", "cache", "point", "calibration", "cluster"})
     if unknown:
         raise ValueError(
             f"{where}: unknown key {unknown[0]!r}; allowed are {', '.join(_SCALARS)}, "
-            "calibration, [[region]], [[point]] and [cache.*]"
+            "calibration, [[region]], [[point]], [cluster] and [cache.*]"
         )
     scalars = {key: _scalar(table, key, kind, where) for key, kind in _SCALARS.items()}
     regions = tuple(_region(entry, f"{where}: region {i}") for i, entry in enumerate(_array(table, "region", where)))
@@ -181,6 +201,7 @@ def parse_target(table: Mapping[str, Any], where: str) -> Target:
         data_cache=caches.get("data"),
         points=tuple(sorted(points, key=lambda point: point.clock_hz)) or (_default_point(scalars),),
         calibration=named,
+        cluster=_cluster(table.get("cluster", {}), f"{where}: cluster"),
         **scalars,
     )
     _check(target, where)
@@ -259,6 +280,17 @@ def _region(entry: object, where: str) -> Region:
     if not (0 <= region.base < 2**32 and 0 < region.size_bytes <= 2**28):
         raise ValueError(f"{where}: base must be a 32-bit address and size_bytes in 1..{2**28}")
     return region
+
+
+def _cluster(table: object, where: str) -> Cluster:
+    keys = [field.name for field in fields(Cluster)]
+    if not isinstance(table, dict) or not set(table) <= set(keys):
+        raise ValueError(f"{where}: allowed are {', '.join(keys)}")
+    values = {key: _scalar(table, key, int, where) for key in table}
+    cluster = Cluster(**values)
+    if any(value < 0 for value in values.values()) or cluster.copy_bytes_per_cycle < 1 or cluster.most_copies < 1:
+        raise ValueError(f"{where}: no value may be negative; copy_bytes_per_cycle and most_copies are at least 1")
+    return cluster
 
 
 def _caches(table: object, where: str) -> dict[str, Cache]:

@@ -45,7 +45,7 @@ def test_the_ends_are_the_prices_of_the_schedules(hyper, scope, seed):
         schedule = networks.random_schedule(space, number)
         program = lower(models[schedule.form], schedule, networks.TARGET, networks.KERNELS)
         costs.append(evaluate(program, networks.TARGET, CALIBRATION, networks.KERNELS, wait_states=states))
-        cycles, moved = price_ops(program, networks.KERNELS, CALIBRATION, states)
+        cycles, moved = price_ops(program, networks.KERNELS, CALIBRATION, networks.TARGET.cluster, states)
         parts.append((cycles, moved, memory_pieces(peak_buffers(program)[1], costs[-1].arena_bytes)))
     totals = [(c.cycles, sum(n for _, _, n in c.moved_bytes), c.arena_bytes) for c in costs]
     for a, b, first, last in zip(*parts, *totals, strict=True):
