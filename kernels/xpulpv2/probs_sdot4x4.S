@@ -8,6 +8,7 @@
  * step[j] - min step = (round - score[j] * mult) >> shift, unsigned, where round = half - (step of the largest score << shift).
  */
 #define DOT 0x5c
+#define DOT_FRESH 0x4c
 #include "tiles.inc"
 #include "requantise.inc"
 
@@ -88,10 +89,6 @@
     .endif
 .endm
 
-.macro clear sum
-    li \sum, 0
-.endm
-
 .macro keep_row row, columns, a, b, c, d
     lw T0, (AT_BEST + 4 * \row)(sp)
     sw \a, (16 * \row)(Y)
@@ -112,8 +109,7 @@
 /* A pair and a single column share the place of 4. */
 .macro score_tile name, rows, columns
     point \rows, \columns
-    for_sums \rows, \columns, clear
-    products \name, \rows, \columns
+    fresh_products \name, \rows, \columns
     lw Y, AT_Y(sp)
     keep_row 0, \columns, s0, s1, s2, s3
     .if \rows > 1
