@@ -1,7 +1,7 @@
 /* probs on XpulpV2. Contract: tileformer.h. Reads rows and columns. Two ways:
  *
  * k > 4: the scores of 4 rows by all keys, in tiles of 4 by 4, to the scratch, and the largest of each row; then row by row
- * the table. scratch: for every 4 keys the scores of 4 rows, 16 bytes each.
+ * the table. scratch: last words of the keys (k % 4 > 0), then for every 4 keys the scores of 4 rows, 16 bytes each.
  * k <= 4: a score is one dot product: computed twice, for two rows at a time, once for the largest and once for the
  * table, so it never leaves its register. An odd last row is both rows of its pair. scratch, k <= 2: a word a key.
  *
@@ -136,10 +136,9 @@
     lw s3, AT_SUM(sp)
     lw s4, AT_E(sp)
     lw s5, AT_E_STEP(sp)
-    lw s6, AT_N(sp)
+    lw s6, AT_REST(sp)
     addi s7, s1, 4 * \rows
-    srli s8, s6, 2
-    andi s6, s6, 3
+    lw s8, AT_FOURS(sp)
 .Llook_row_\rows:
     p.lw t1, 4, s1
     mv SCORES, s2
@@ -356,7 +355,7 @@
 .endm
 
 function tlf_probs_rows_sdot4x4
-    begin_products 36, 40, 44
+    begin_products 28, 32, 36, 40, 44
     copy 0, AT_X, 4, AT_KEYS
     lw t3, 8(a0)
     lw t4, 12(a0)
@@ -365,18 +364,21 @@ function tlf_probs_rows_sdot4x4
     sw t3, AT_MULT(sp)
     copy 16, AT_E, 48, AT_E_STEP
     copy 20, AT_SUM, 24, AT_Y_ROW
-    copy 28, AT_ROWS, 32, AT_N
-    lw t0, 36(a0)
     lw t1, 52(a0)
-    addi t0, t0, -4
+    lw t2, 36(a0)
     sw t1, AT_SHIFT(sp)
-    blez t0, .Lshort
+    addi t2, t2, -4
+    blez t2, .Lshort
+    li t0, 0
+    step_rows
+    tails scores
     rows scores, score_tile, begin_group, look_up_rows
+    make_tails scores, 32, 4, 24, AT_Y_ROW
 .Lshort:
     lw MULT, AT_MULT(sp)
     lw CUT, AT_SHIFT(sp)
     lw TABLE, AT_TABLE(sp)
-    lw s10, AT_N(sp)
+    lw s10, 32(a0)
     lw s11, 36(a0)
     slti s11, s11, 3
     beqz s11, .Lpair
