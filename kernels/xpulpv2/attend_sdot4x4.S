@@ -12,10 +12,11 @@
 #define AT_FACTOR (AT_OWN + 24) /* of the rows of the group */
 
 .macro begin_attend
-    begin_products 32, 36, 40
+    begin_products 24, 28, 32, 36, 40
     copy 0, AT_X, 4, AT_W_FIRST
     copy 16, AT_Y_ROW, 44, AT_Y_STEP
-    copy 24, AT_ROWS, 28, AT_N
+    mv t0, t6
+    step_rows
     lw t5, 12(a0)
     lw t6, 8(a0)
     lw t5, 0(t5)
@@ -51,14 +52,7 @@
     sw t0, AT_SUM(sp)
 .endm
 
-.macro next_rows rows
-    lw t0, AT_Y_ROW(sp)
-    lw t1, AT_Y_STEP(sp)
-    .if \rows == 4
-    slli t1, t1, 2
-    .endif
-    add t0, t0, t1
-    sw t0, AT_Y_ROW(sp)
+.macro nothing rows
 .endm
 
 /* The sums, which begin as half of what the pre-shift by T0 cuts off; M0 .. M3 are the factors of the rows. */
@@ -120,7 +114,9 @@
 
 function tlf_attend_rows_sdot4x4
     begin_attend
-    rows rows, rows_tile, factors, next_rows
+    tails rows
+    rows rows, rows_tile, factors, nothing
+    make_tails rows, 28, 4, 20
     preshifts rows
     end_function tlf_attend_rows_sdot4x4
 
@@ -164,5 +160,7 @@ function tlf_attend_rows_sdot4x4
 
 function tlf_attend_add_sdot4x4
     begin_attend
-    rows add, add_tile, factors, next_rows
+    tails add
+    rows add, add_tile, factors, nothing
+    make_tails add, 28, 4, 20
     end_function tlf_attend_add_sdot4x4

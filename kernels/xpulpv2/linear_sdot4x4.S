@@ -11,10 +11,9 @@
 #define AT_LEAST (AT_OWN + 20) /* -128 or -127, four times */
 
 .macro begin_linear
-    begin_products 28, 32, 36
+    begin_products 20, 24, 28, 32, 36
     copy 0, AT_X, 4, AT_W_FIRST
     copy 12, AT_Y_ROW, 40, AT_Y_STEP
-    copy 20, AT_ROWS, 24, AT_N
 .endm
 
 .macro begin_requant least
@@ -120,24 +119,22 @@
     .endif
 .endm
 
-.macro next_rows rows
-    lw t0, AT_Y_ROW(sp)
-    lw t1, AT_Y_STEP(sp)
-    .if \rows == 4
-    slli t1, t1, 2
-    .endif
-    add t0, t0, t1
-    sw t0, AT_Y_ROW(sp)
+.macro nothing rows
 .endm
 
 function tlf_linear_keys_sdot4x4
     begin_requant 0x81818181
-    j .Lrows_fours
+    j .Lrows_begin
     end_function tlf_linear_keys_sdot4x4
 
 function tlf_linear_rows_sdot4x4
     begin_requant 0x80808080
-    rows rows, rows_tile, first_channel, next_rows
+.Lrows_begin:
+    lw t0, AT_Y_STEP(sp)
+    step_rows
+    tails rows
+    rows rows, rows_tile, first_channel, nothing
+    make_tails rows, 24, 4, 16
     preshifts rows
     end_function tlf_linear_rows_sdot4x4
 
@@ -176,15 +173,13 @@ function tlf_linear_rows_sdot4x4
     add Y, Y, Y_STEP
 .endm
 
-.macro next_values rows
-    lw t0, AT_Y_ROW(sp)
-    addi t0, t0, \rows
-    sw t0, AT_Y_ROW(sp)
-.endm
-
 function tlf_linear_values_sdot4x4
     begin_requant 0x81818181
-    rows values, values_tile, first_channel, next_values
+    li t0, 1
+    step_rows
+    tails values
+    rows values, values_tile, first_channel, nothing
+    make_tails values, 24, 4, 16
     preshifts values
     end_function tlf_linear_values_sdot4x4
 
@@ -223,10 +218,11 @@ function tlf_linear_values_sdot4x4
     at_rows sw, \rows, \columns
 .endm
 
-.macro nothing rows
-.endm
-
 function tlf_linear_add_sdot4x4
     begin_linear
-    rows add, add_tile, nothing, next_rows
+    lw t0, AT_Y_STEP(sp)
+    step_rows
+    tails add
+    rows add, add_tile, nothing, nothing
+    make_tails add, 24, 4, 16
     end_function tlf_linear_add_sdot4x4

@@ -1,13 +1,14 @@
 /* probs on XpulpV2. Contract: tileformer.h. Reads rows and columns. Two ways:
  *
  * k > 4: the scores of 4 rows by all keys, in tiles of 4 by 4, to the scratch, and the largest of each row; then row by row
- * the table. scratch: for every 4 keys the scores of 4 rows, 16 bytes each.
+ * the table. scratch: last words of the keys (k % 4 > 0), then for every 4 keys the scores of 4 rows, 16 bytes each.
  * k <= 4: a score is one dot product: computed twice, for two rows at a time, once for the largest and once for the
- * table, so it never leaves its register. An odd last row is both rows of its pair.
+ * table, so it never leaves its register. An odd last row is both rows of its pair. scratch, k <= 2: a word a key.
  *
  * step[j] - min step = (round - score[j] * mult) >> shift, unsigned, where round = half - (step of the largest score << shift).
  */
 #define DOT 0x5c
+#define DOT_FRESH 0x4c
 #include "tiles.inc"
 #include "requantise.inc"
 
@@ -56,6 +57,11 @@
     srl t1, t1, CUT
     srl t6, t6, CUT
     srl ra, ra, CUT
+    clip_and_read4
+.endm
+
+/* t0 t1 t6 ra: distances in steps -> t2: their table values as a word. t3 .. t5 are used. */
+.macro clip_and_read4
     p.clipu8 t0
     p.clipu8 t1
     p.clipu8 t6
@@ -88,10 +94,6 @@
     .endif
 .endm
 
-.macro clear sum
-    li \sum, 0
-.endm
-
 .macro keep_row row, columns, a, b, c, d
     lw T0, (AT_BEST + 4 * \row)(sp)
     sw \a, (16 * \row)(Y)
@@ -112,8 +114,7 @@
 /* A pair and a single column share the place of 4. */
 .macro score_tile name, rows, columns
     point \rows, \columns
-    for_sums \rows, \columns, clear
-    products \name, \rows, \columns
+    fresh_products \name, \rows, \columns
     lw Y, AT_Y(sp)
     keep_row 0, \columns, s0, s1, s2, s3
     .if \rows > 1
@@ -135,10 +136,9 @@
     lw s3, AT_SUM(sp)
     lw s4, AT_E(sp)
     lw s5, AT_E_STEP(sp)
-    lw s6, AT_N(sp)
+    lw s6, AT_REST(sp)
     addi s7, s1, 4 * \rows
-    srli s8, s6, 2
-    andi s6, s6, 3
+    lw s8, AT_FOURS(sp)
 .Llook_row_\rows:
     p.lw t1, 4, s1
     mv SCORES, s2
@@ -195,6 +195,47 @@
 #define K2 s8
 #define K3 s9
 
+/* How a pass reads a key: as it lies, or as differences (k <= 2): word j of the scratch holds key j below and minus key
+ * j - 1 above. q twice in a word then gives score j - score j - 1, and ROUND - score j * mult from its predecessor. */
+.macro key how, rd
+    .ifc \how, rows
+    p.lwr \rd, KEY_STEP, KEY
+    .else
+    p.lw \rd, 4, KEY
+    .endif
+.endm
+
+.macro first_key how
+    .ifc \how, rows
+    lw KEY, AT_KEYS(sp)
+    lw KEY_STEP, AT_W_STEP(sp)
+    .else
+    lw KEY, AT_Y_ROW(sp)
+    .endif
+.endm
+
+/* The scratch of differences; t3 is AT_MASK, never 0 for these depths. */
+.macro make_differences
+    lw KEY, AT_KEYS(sp)
+    lw KEY_STEP, AT_W_STEP(sp)
+    lw t1, AT_Y_ROW(sp)
+    lw t3, AT_MASK(sp)
+    li t4, 0
+    mv t0, s10
+    .balign 4
+    .option push
+    .option norvc
+    hw_loop 0, .Ldifference
+    p.lhur t2, KEY_STEP, KEY
+    nop
+    and t2, t2, t3
+    .insn r 0x57, 0, 0x68, t5, t4, t2 /* pv.pack.h: t4 above t2 */
+    .insn r 0x57, 1, 0x04, t4, x0, t2 /* pv.sub.b: minus the bytes of t2 */
+.Ldifference:
+    p.sw t5, 4, t1
+    .option pop
+.endm
+
 .macro scores4 q
     pv.dotsp.b t2, \q, K0
     pv.dotsp.b t3, \q, K1
@@ -202,20 +243,63 @@
     pv.dotsp.b t5, \q, K3
 .endm
 
-/* A pair of rows; `load` reads one key. */
-.macro pair load
-    lw KEY, AT_KEYS(sp)
-    lw KEY_STEP, AT_W_STEP(sp)
+/* look_up4 of scores given as differences; `round` moves along. */
+.macro look_down4 round
+    p.msu \round, t2, MULT
+    srl t0, \round, CUT
+    p.msu \round, t3, MULT
+    srl t1, \round, CUT
+    p.msu \round, t4, MULT
+    srl t6, \round, CUT
+    p.msu \round, t5, MULT
+    srl ra, \round, CUT
+    clip_and_read4
+.endm
+
+.macro look_down round
+    p.msu \round, t2, MULT
+    srl t0, \round, CUT
+    p.clipu8 t0
+    p.lbux t2, TABLE, t0
+.endm
+
+.macro four how, q, round, sum, e, last
+    scores4 \q
+    .ifc \how, rows
+    look_up4 \round
+    .else
+    look_down4 \round
+    .endif
+    add_bytes \sum, t2
+\last:
+    p.sw t2, 4, \e
+.endm
+
+.macro one how, q, round, sum, e
+    pv.dotsp.b t2, \q, K0
+    .ifc \how, rows
+    look_up \round
+    .else
+    look_down \round
+    .endif
+    nop
+    add \sum, \sum, t2
+    p.sb t2, 1, \e
+.endm
+
+/* A pair of rows. */
+.macro pair how
+    first_key \how
     li BEST0, 0x80000000
     mv BEST1, BEST0
     srli t0, s10, 1
-    beqz t0, .L\load\()_last
+    beqz t0, .L\how\()_odd
     .balign 4
     .option push
     .option norvc
-    hw_loop 0, .L\load\()_best
-    \load K0, KEY_STEP, KEY
-    \load K1, KEY_STEP, KEY
+    hw_loop 0, .L\how\()_best
+    key \how, K0
+    key \how, K1
     pv.dotsp.b t2, Q0, K0
     pv.dotsp.b t3, Q1, K0
     pv.dotsp.b t4, Q0, K1
@@ -223,67 +307,55 @@
     p.max BEST0, BEST0, t2
     p.max BEST1, BEST1, t3
     p.max BEST0, BEST0, t4
-.L\load\()_best:
+.L\how\()_best:
     p.max BEST1, BEST1, t5
     .option pop
-.L\load\()_last:
+.L\how\()_odd:
     andi t0, s10, 1
-    lw t1, AT_KEYS(sp)
-    beqz t0, .L\load\()_table
-    \load K0, KEY_STEP, KEY
-    lw t1, AT_KEYS(sp)
+    beqz t0, .L\how\()_table
+    key \how, K0
+    nop
     pv.dotsp.b t2, Q0, K0
     pv.dotsp.b t3, Q1, K0
     p.max BEST0, BEST0, t2
     p.max BEST1, BEST1, t3
-.L\load\()_table:
-    mv KEY, t1
+.L\how\()_table:
+    first_key \how
     round_of ROUND0, BEST0
     round_of ROUND1, BEST1
     li SUM0, 0
     li SUM1, 0
+    .ifnc \how, rows
+    .insn r 0x57, 0, 0x68, Q0, Q0, Q0 /* pv.pack.h: twice */
+    .insn r 0x57, 0, 0x68, Q1, Q1, Q1
+    .endif
     srli t0, s10, 2
-    beqz t0, .L\load\()_rest
+    beqz t0, .L\how\()_rest
     .balign 4
     .option push
     .option norvc
-    hw_loop 0, .L\load\()_four
-    \load K0, KEY_STEP, KEY
-    \load K1, KEY_STEP, KEY
-    \load K2, KEY_STEP, KEY
-    \load K3, KEY_STEP, KEY
-    scores4 Q0
-    look_up4 ROUND0
-    add_bytes SUM0, t2
-    p.sw t2, 4, E0
-    scores4 Q1
-    look_up4 ROUND1
-    add_bytes SUM1, t2
-.L\load\()_four:
-    p.sw t2, 4, E1
+    hw_loop 0, .L\how\()_last1
+    key \how, K0
+    key \how, K1
+    key \how, K2
+    key \how, K3
+    four \how, Q0, ROUND0, SUM0, E0, .L\how\()_last0
+    four \how, Q1, ROUND1, SUM1, E1, .L\how\()_last1
     .option pop
-.L\load\()_rest:
+.L\how\()_rest:
     andi t1, s10, 3
     beqz t1, .Lpair_done
-.L\load\()_one:
-    \load K0, KEY_STEP, KEY
+.L\how\()_one:
+    key \how, K0
     addi t1, t1, -1
-    pv.dotsp.b t2, Q0, K0
-    look_up ROUND0
-    pv.dotsp.b t3, Q1, K0
-    add SUM0, SUM0, t2
-    p.sb t2, 1, E0
-    mv t2, t3
-    look_up ROUND1
-    nop
-    add SUM1, SUM1, t2
-    p.sb t2, 1, E1
-    bnez t1, .L\load\()_one
+    one \how, Q0, ROUND0, SUM0, E0
+    one \how, Q1, ROUND1, SUM1, E1
+    bnez t1, .L\how\()_one
     j .Lpair_done
 .endm
 
 function tlf_probs_rows_sdot4x4
-    begin_products 36, 40, 44
+    begin_products 28, 32, 36, 40, 44
     copy 0, AT_X, 4, AT_KEYS
     lw t3, 8(a0)
     lw t4, 12(a0)
@@ -292,19 +364,25 @@ function tlf_probs_rows_sdot4x4
     sw t3, AT_MULT(sp)
     copy 16, AT_E, 48, AT_E_STEP
     copy 20, AT_SUM, 24, AT_Y_ROW
-    copy 28, AT_ROWS, 32, AT_N
-    lw t0, 36(a0)
     lw t1, 52(a0)
-    addi t0, t0, -4
+    lw t2, 36(a0)
     sw t1, AT_SHIFT(sp)
-    blez t0, .Lshort
+    addi t2, t2, -4
+    blez t2, .Lshort
+    li t0, 0
+    step_rows
+    tails scores
     rows scores, score_tile, begin_group, look_up_rows
+    make_tails scores, 32, 4, 24, AT_Y_ROW
 .Lshort:
     lw MULT, AT_MULT(sp)
     lw CUT, AT_SHIFT(sp)
     lw TABLE, AT_TABLE(sp)
-    lw s10, AT_N(sp)
+    lw s10, 32(a0)
     lw s11, 36(a0)
+    slti s11, s11, 3
+    beqz s11, .Lpair
+    make_differences
 .Lpair:
     lw t0, AT_ROWS(sp)
     lw t1, AT_X(sp)
@@ -327,11 +405,10 @@ function tlf_probs_rows_sdot4x4
     beqz t3, 2f
     and Q0, Q0, t3
     and Q1, Q1, t3
-2:  slti t0, s11, 3
-    beqz t0, .Lp.lwr_pair
-    pair p.lhur
-.Lp.lwr_pair:
-    pair p.lwr
+2:  beqz s11, .Lrows_pair
+    pair differences
+.Lrows_pair:
+    pair rows
 .Lpair_done:
     lw t0, AT_SUM(sp)
     lw t1, AT_ROWS(sp)
