@@ -5,7 +5,7 @@
  * a times the negative of recip, because recip may be 2^15 and -recip always fits the 16 bits of p.muls; |a| < 2^15 as
  * |c| <= sqrt(n - 1) * sqrt(V).
  */
-#include "words.inc"
+#include "xpulp.inc"
 
     TLF_FUNCTION tlf_layernorm_pulp
     lw   a1, 0(a0) /* x */
@@ -19,25 +19,25 @@
     srli t3, a4, 3
     beqz t3, 2f
     TLF_LOOP t3
-    p_lw t3, a5, 4
-    p_lw t4, a5, 4
-    pv_sdotsp_b t1, t3, t0
-    pv_sdotsp_b t2, t3, t3
-    pv_sdotsp_b t1, t4, t0
-    pv_sdotsp_b t2, t4, t4
+    p.lw t3, 4, a5
+    p.lw t4, 4, a5
+    pv.sdotsp.b t1, t3, t0
+    pv.sdotsp.b t2, t3, t3
+    pv.sdotsp.b t1, t4, t0
+    pv.sdotsp.b t2, t4, t4
     TLF_LOOP_END
 2:  andi t3, a4, 7
     beqz t3, 4f
     TLF_LOOP t3
-    p_lb t3, a5, 1
+    p.lb t3, 1, a5
     add  t1, t1, t3
-    p_mac t2, t3, t3
+    p.mac t2, t3, t3
     TLF_LOOP_END
 4:  lw   a5, 28(a0) /* epsilon */
     lw   a6, 32(a0) /* guard */
-    p_mac a5, a4, t2
-    p_msu a5, t1, t1 /* V */
-    p_fl1 t2, a5
+    p.mac a5, a4, t2
+    p.msu a5, t1, t1 /* V */
+    p.fl1 t2, a5
     li   t3, 29
     sub  t2, t3, t2
     srli t2, t2, 1 /* t */
@@ -76,17 +76,17 @@
     lw   t5, 4(a0) /* channel */
     lw   t6, 36(a0) /* shift */
     TLF_LOOP a4
-    p_lb    a4, a1, 1
-    p_lw    t0, t5, 4
-    p_lw    a7, t5, 4
+    p.lb    a4, 1, a1
+    p.lw    t0, 4, t5
+    p.lw    a7, 4, t5
     mul     a4, a4, a5
-    p_addNr a4, t1, a6
-    p_muls  a4, a4, t3
-    p_addNr a4, t4, t2
-    p_mac   a7, a4, t0
+    p.addNr a4, t1, a6
+    p.muls  a4, a4, t3
+    p.addNr a4, t4, t2
+    p.mac   a7, a4, t0
     sra     a7, a7, t6
-    p_clip8 a7
-    p_sb    a7, a2, 1
+    p.clip8 a7
+    p.sb    a7, 1, a2
     TLF_LOOP_END
     lw   t0, 16(a0)
     lw   t1, 20(a0) /* x_stride */

@@ -1,5 +1,5 @@
 /* tlf_lut_pulp (contract: tileformer.h): 2.75 cycles an element. */
-#include "words.inc"
+#include "xpulp.inc"
 
     TLF_FUNCTION tlf_lut_pulp
     lw   a1, 0(a0) /* x */
@@ -10,24 +10,23 @@
     srli a5, a4, 2
     beqz a5, 1f
     TLF_LOOP a5
-    p_lb    t0, a1, 1
-    p_lb    t1, a1, 1
-    p_lb    t2, a1, 1
-    p_lb    t3, a1, 1
-    p_lb_at t0, a2, t0
-    p_lb_at t1, a2, t1
-    p_lb_at t2, a2, t2
-    p_lb_at t3, a2, t3
-    pv_packlo_b t0, t1, t0
-    pv_packhi_b t0, t3, t2
-    p_sw    t0, a3, 4
+    p.lb    t0, 1, a1
+    p.lb    t1, 1, a1
+    p.lb    t2, 1, a1
+    p.lb    t3, 1, a1
+    p.lbx t0, a2, t0
+    p.lbx t1, a2, t1
+    p.lbx t2, a2, t2
+    p.lbx t3, a2, t3
+    pack4 t0, t0, t1, t2, t3
+    p.sw    t0, 4, a3
     TLF_LOOP_END
 1:  andi a4, a4, 3
     beqz a4, 2f
     TLF_LOOP a4
-    p_lb    t0, a1, 1
-    p_lb_at t0, a2, t0
-    p_sb    t0, a3, 1
+    p.lb    t0, 1, a1
+    p.lbx t0, a2, t0
+    p.sb    t0, 1, a3
     TLF_LOOP_END
 2:  ret
     TLF_END tlf_lut_pulp

@@ -1,10 +1,10 @@
 /* tlf_mean_pulp (contract: tileformer.h): 1.5 cycles an element in groups of 4 columns, 3 in what is left of them. */
-#include "words.inc"
+#include "xpulp.inc"
 
 .macro result sum /* before: mult in t0, round in t1, shift in a5 */
     mul     \sum, \sum, t0
-    p_addNr \sum, t1, a5
-    p_clip8 \sum
+    p.addNr \sum, t1, a5
+    p.clip8 \sum
 .endm
 
 .macro arithmetic
@@ -30,20 +30,19 @@
     li   t3, 0
     li   t4, 0
     TLF_LOOP t1
-    p_lw_by t1, t0, a5
-    pv_sdotsp_b a3, t1, a6
-    pv_sdotsp_b t2, t1, a7
-    pv_sdotsp_b t3, t1, t5
-    pv_sdotsp_b t4, t1, t6
+    p.lwr t1, a5, t0
+    pv.sdotsp.b a3, t1, a6
+    pv.sdotsp.b t2, t1, a7
+    pv.sdotsp.b t3, t1, t5
+    pv.sdotsp.b t4, t1, t6
     TLF_LOOP_END
     arithmetic
     result a3
     result t2
     result t3
     result t4
-    pv_packlo_b a3, t2, a3
-    pv_packhi_b a3, t4, t3
-    p_sw a3, a2, 4
+    pack4 a3, a3, t2, t3, t4
+    p.sw a3, 4, a2
     addi a1, a1, 4
 2:  addi a4, a4, -4
     bgez a4, 1b
@@ -54,12 +53,12 @@
     mv   t0, a1
     li   t2, 0
     TLF_LOOP t1
-    p_lb_by t1, t0, a5
+    p.lbr t1, a5, t0
     add  t2, t2, t1
     TLF_LOOP_END
     arithmetic
     result t2
-    p_sb t2, a2, 1
+    p.sb t2, 1, a2
     addi a1, a1, 1
     addi a4, a4, -1
     bnez a4, 4b

@@ -1,5 +1,5 @@
 /* tlf_narrow_pulp (contract: tileformer.h): 9 cycles an element. */
-#include "words.inc"
+#include "xpulp.inc"
 
     TLF_FUNCTION tlf_narrow_pulp
     lw   a1, 0(a0) /* x */
@@ -14,14 +14,14 @@
     mv   t1, a2
     mv   t2, a3
     TLF_LOOP a5
-    p_lw    t3, t0, 4
-    p_lw    t4, t1, 4
-    p_lw    t5, t1, 4
-    p_addNr t3, t4, a7
+    p.lw    t3, 4, t0
+    p.lw    t4, 4, t1
+    p.lw    t5, 4, t1
+    p.addNr t3, t4, a7
     mul     t3, t3, t5
-    p_addNr t3, a6, t6
-    p_clip8 t3
-    p_sb    t3, t2, 1
+    p.addNr t3, a6, t6
+    p.clip8 t3
+    p.sb    t3, 1, t2
     TLF_LOOP_END
     lw   t3, 20(a0) /* x_stride */
     lw   t4, 24(a0) /* y_stride */

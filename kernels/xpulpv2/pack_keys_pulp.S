@@ -1,5 +1,5 @@
 /* tlf_pack_keys_pulp (contract: tileformer.h): a cycle a byte. Writes columns. */
-#include "words.inc"
+#include "xpulp.inc"
 
     TLF_FUNCTION tlf_pack_keys_pulp
     lw   a1, 0(a0) /* x */
@@ -16,15 +16,15 @@
     mv   t1, a2
     beqz a4, 2f
     TLF_LOOP a4
-    p_lw t2, t0, 4
-    pv_max_b t2, t2, t4
-    p_sw t2, t1, 4
+    p.lw t2, 4, t0
+    pv.max.b t2, t2, t4
+    p.sw t2, 4, t1
     TLF_LOOP_END
 2:  beqz t6, 4f
     TLF_LOOP t6
-    p_lb t2, t0, 1
-    p_max t2, t2, t5
-    p_sb t2, t1, 1
+    p.lb t2, 1, t0
+    p.max t2, t2, t5
+    p.sb t2, 1, t1
     TLF_LOOP_END
 4:  addi a3, a3, -1
     add  a1, a1, a6

@@ -229,8 +229,8 @@
     p.lhur t2, KEY_STEP, KEY
     nop
     and t2, t2, t3
-    .insn r 0x57, 0, 0x68, t5, t4, t2 /* pv.pack.h: t4 above t2 */
-    .insn r 0x57, 1, 0x04, t4, x0, t2 /* pv.sub.b: minus the bytes of t2 */
+    r_word 0x57, 0, 0x68, t5, t4, t2 /* pv.pack.h: t4 above t2 */
+    r_word 0x57, 1, 0x04, t4, zero, t2 /* pv.sub.b: minus the bytes of t2 */
 .Ldifference:
     p.sw t5, 4, t1
     .option pop
@@ -326,8 +326,8 @@
     li SUM0, 0
     li SUM1, 0
     .ifnc \how, rows
-    .insn r 0x57, 0, 0x68, Q0, Q0, Q0 /* pv.pack.h: twice */
-    .insn r 0x57, 0, 0x68, Q1, Q1, Q1
+    r_word 0x57, 0, 0x68, Q0, Q0, Q0 /* pv.pack.h: twice */
+    r_word 0x57, 0, 0x68, Q1, Q1, Q1
     .endif
     srli t0, s10, 2
     beqz t0, .L\how\()_rest

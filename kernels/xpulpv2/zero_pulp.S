@@ -1,5 +1,5 @@
 /* tlf_zero_pulp (contract: tileformer.h): a word a cycle. */
-#include "words.inc"
+#include "xpulp.inc"
 
     TLF_FUNCTION tlf_zero_pulp
     lw   a1, 4(a0) /* n */
@@ -7,8 +7,8 @@
     srli a2, a1, 1
     beqz a2, 1f
     TLF_LOOP a2
-    p_sw zero, a0, 4
-    p_sw zero, a0, 4
+    p.sw zero, 4, a0
+    p.sw zero, 4, a0
     TLF_LOOP_END
 1:  andi a1, a1, 1
     beqz a1, 2f

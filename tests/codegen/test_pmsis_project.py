@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -50,6 +51,11 @@ def test_it_compiles_with_the_flags_of_the_page(project, toolchain, tmp_path):
         assert done.returncode == 0, done.stderr
     assert b".data_l1" in (tmp_path / "network.c.o").read_bytes()
     assert b".tlf_arena" not in (tmp_path / "network.c.o").read_bytes()
+
+
+def test_kernels_need_no_directive_that_old_assemblers_lack():
+    for path in sorted((kernels_root() / "xpulpv2").iterdir()):
+        assert not re.search(r"^\s*\.insn", path.read_text(encoding="utf-8"), re.MULTILINE), path
 
 
 def test_it_runs_bit_exact_through_the_calls_of_pmsis(project, tmp_path):
