@@ -101,6 +101,7 @@ def _context(
         "gcc": gcc_command(target.isa),
         "warnings": " ".join(WARNINGS),
         "stack_bytes": target.stack_bytes,
+        "cores": target.cores if target.is_cluster else 0,
         "input": names.pointer(program.input),
         "output": names.pointer(program.output),
         "input_bytes": program.input_bytes,

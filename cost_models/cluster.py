@@ -16,6 +16,7 @@ from dse.program import Fetch, Loop, Node, Program, Stage
 from dse.schedule import family_of
 from dse.target import Cluster
 
+AGAIN = 2.0  # times a line is fetched that the others drove out of a full cache
 Sizes = dict[str, int]
 
 
@@ -42,7 +43,8 @@ class CriticalPath:
     def reload_cycles(self, cluster: Cluster, calibration: Calibration) -> float:
         """Cycles that kernels which call each other out of a shared code cache take to come back: none while all fit.
 
-        Lines are replaced at random, so of a kernel that comes back the share of the code that does not fit is missing.
+        Lines are replaced at random, so of a kernel that comes back the share of the code that does not fit is missing;
+        what is fetched again drives out what is still needed (AGAIN, from executed schedules).
         """
         functions: dict[str, int] = {}
         for item in self.calls if self.forks else ():
@@ -51,7 +53,7 @@ class CriticalPath:
         if missing == 0.0 or len({item.call.kernel for item in self.calls}) == 1:
             return 0.0
         again = sum((item.times - 1) * calibration.kernels[item.call.kernel].code_bytes for item in self.calls)
-        return missing * calibration.code_cycles_per_byte * again
+        return AGAIN * missing * calibration.code_cycles_per_byte * again
 
     def cluster_cycles(self, cluster: Cluster, calibration: Calibration) -> float:
         """Everything but calls, loops and waits; 0 where nothing forks and nothing is copied."""

@@ -82,7 +82,7 @@ def run_calls(
 ) -> tuple[list[Measurement], dict[str, int]]:
     """Cycles and instructions of a call at each of these sizes, and the bytes of the functions the kernel links."""
     calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(at)]
-    if target.cores > 1:
+    if target.is_cluster:
         measured, functions, _ = _run_on_cluster(calls, target, kernels, folder)
         return measured, functions
     program = bench_program(calls, target, code)
@@ -341,7 +341,7 @@ def _flash_stalls(target: Target, kernels: Mapping[str, Kernel], folder: Path) -
     Linear kernels measured with and without wait states. Where code can run from RAM the two are told apart; else all of
     it is charged to the bytes read.
     """
-    if target.cores > 1:
+    if target.is_cluster:
         return 0.0, _cold_cycles_per_byte(target, kernels, folder)
     states = target.max_wait_states
     if states == 0:

@@ -231,12 +231,17 @@ def _offset_private(node: Node, strides: Mapping[str, int]) -> Node:
 
 
 def fetch_constants(
-    stages: list[Stage], buffers: dict[str, Buffer], constants: Mapping[str, Constant]
+    stages: list[Stage],
+    buffers: dict[str, Buffer],
+    constants: Mapping[str, Constant],
+    most_copy_bytes: int = 1 << 30,
+    most_copies: int = 1 << 10,
 ) -> tuple[list[Stage], dict[str, Constant]]:
     """Stages that read constants from buffers near the cores, with the copies that fill them, and the constants as copied.
 
     A constant that a loop at the top of a stage walks through in equal steps is fetched step by step; the others of a stage
-    lie together in one block, which is fetched during the stage before.
+    lie together in one block, which is fetched during the stage before. No copy is larger than most_copy_bytes, and half of
+    most_copies is left to the block of the stage that follows.
     """
     kept: dict[str, Constant] = {}
     done = []
@@ -244,7 +249,8 @@ def fetch_constants(
         walked: dict[str, tuple[str, int]] = {}
         for node in stage.body:
             if isinstance(node, Loop):
-                walked |= {name: (node.var, size) for name, size in _walked(node, stage, constants).items()}
+                found = [(n, size) for n, size in _walked(node, stage, constants).items() if size <= most_copy_bytes]
+                walked |= {name: (node.var, size) for name, size in found[: most_copies // 2]}
         names = sorted({p.base for _, p in _pointers([stage]) if p.base in constants})
         whole = [name for name in names if name not in walked]
         homes: dict[str, Affine] = {}
@@ -254,13 +260,21 @@ def fetch_constants(
             data, homes = _block(whole, constants)
             kept[block] = Constant(block, "s32", data)
             buffers[block + _NEAR] = Buffer(block + _NEAR, len(data), "constants", "s32")
-            fetch = (Fetch(Pointer(block + _NEAR), Pointer(block), affine(len(data))),)
+            fetch = _pieces(block, len(data), most_copy_bytes)
         body = []
         for node in stage.body:
             own = {name: step for name, step in walked.items() if isinstance(node, Loop) and step[0] == node.var}
             body.append(_read_near(node, stage.name, block, homes, own, buffers, kept, constants))
         done.append(replace(stage, body=tuple(body), fetch=fetch))
     return done, kept
+
+
+def _pieces(block: str, size: int, most: int) -> tuple[Fetch, ...]:
+    """Copies of a whole block, none larger than `most`."""
+    parts = ((at, min(most, size - at)) for at in range(0, size, most))
+    return tuple(
+        Fetch(Pointer(block + _NEAR, affine(at)), Pointer(block, affine(at)), affine(count)) for at, count in parts
+    )
 
 
 _NEAR = ".near"  # a copy of constants near the cores

@@ -17,6 +17,7 @@ from dse.ir import Array
 from dse.layout import RIGHT, Right
 from dse.memory import Memory
 from dse.program import Call, Fetch, Loop, Node, Parallel, Pointer, Program
+from dse.target import Cluster
 
 
 @dataclass
@@ -97,13 +98,15 @@ class _Frame:
         self.memory.write_panels(*self.pointers[name], matrix, self[f"{name}_stride"])
 
 
-def interpret(program: Program, input_values: Array) -> Interpretation:
+def interpret(program: Program, input_values: Array, limits: Cluster = Cluster()) -> Interpretation:
     """Run the program on an (s, e) int8 input.
+
+    limits: what the DMA takes; CopyError when a copy is larger, or one too many under way.
 
     OverlapError when a call reads bytes that are not (or no longer) its operand's; OverflowError when an int32 of a kernel
     would overflow.
     """
-    memory, counters = Memory(program), Counters()
+    memory, counters = Memory(program, limits.most_copy_bytes, limits.most_copies), Counters()
     memory.write_rows(program.input.base, 0, input_values.astype(np.int8).reshape(1, -1), 0)
     memory.moved.clear()
     for stage, following in zip(program.stages, [*program.stages[1:], None], strict=True):

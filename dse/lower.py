@@ -59,9 +59,10 @@ def _lower_ops(
             _feed_forward(build, block.up, block.activation, block.down)
         else:
             _LOWER[op.kind](build, op)
-    if target.cores > 1:
+    if target.is_cluster:
         build.stages = share_work(build.stages, build.buffers, target.cores, schedule.split)
-        build.stages, build.constants = fetch_constants(build.stages, build.buffers, build.constants)
+        limits = target.cluster.most_copy_bytes, target.cluster.most_copies
+        build.stages, build.constants = fetch_constants(build.stages, build.buffers, build.constants, *limits)
     return build
 
 

@@ -19,6 +19,10 @@ class OverlapError(AssertionError):
     """A call read bytes that another buffer has overwritten, or that nothing has written: the placement is wrong."""
 
 
+class CopyError(AssertionError):
+    """A copy that the DMA cannot take: too large, or one too many under way."""
+
+
 _IN_FLIGHT = -2
 _NOBODY, _SEVERAL = -1, -2
 
@@ -47,7 +51,8 @@ class _Sharing:
 class Memory:
     """One byte array a region, with the owner of every byte; flash holds the constants."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, most_copy_bytes: int = 1 << 30, most_copies: int = 1 << 10) -> None:
+        self._limits = most_copy_bytes, most_copies
         self.buffers: dict[str, Buffer] = {b.name: b for b in program.buffers}
         self.constants: dict[str, Constant] = {c.name: c for c in program.constants}
         self.arenas = {region: np.zeros(size, np.uint8) for region, size in program.arena_bytes().items()}
@@ -56,6 +61,7 @@ class Memory:
         self.moved: Counter[tuple[str, str]] = Counter()  # (region, "read" | "write") -> bytes
         self.core = 0
         self._copies: dict[int, tuple[str, Array, Array]] = {}  # under way: base, where in the region, bytes
+        self._tickets = 0
         self._sharing: _Sharing | None = None
 
     def bytes(self, base: str, index: Array) -> Array:
@@ -100,14 +106,17 @@ class Memory:
             raise OverlapError(f"{source[0]}: a copy of {size} bytes at {source[1]} reaches beyond the constant")
         where = index + buffer.offset_bytes
         self.owners[buffer.region][where] = _IN_FLIGHT
-        ticket = len(self._copies)
+        ticket = self._tickets
+        self._tickets += 1
+        if not 0 < size <= self._limits[0] or len(self._copies) == self._limits[1]:
+            raise CopyError(f"{base}: a copy of {size} bytes beside {len(self._copies)} others; limits {self._limits}")
         self._copies[ticket] = (base, where, data)
         return ticket
 
     def arrive(self, tickets: Sequence[int]) -> None:
         """Wait for copies: from now on their targets can be read."""
         for ticket in tickets:
-            base, where, data = self._copies[ticket]
+            base, where, data = self._copies.pop(ticket)
             region = self.buffers[base].region
             self.arenas[region][where] = data
             self.owners[region][where] = self.ids[base]

@@ -53,11 +53,13 @@ class Cache:
 class Cluster:
     """What the calls of the cluster's software cost a program, and what its DMA does.
 
+    workers: cores there are besides the controller; those that take no part sleep, but have a stack.
     fork_cycles: starting all cores on a function and waiting for the last; copy_cycles, wait_cycles: starting a copy, and
     asking for one that has ended. A copy takes copy_latency_cycles and its bytes at copy_bytes_per_cycle, one after
     another; it has at most most_copy_bytes, and at most most_copies are under way. code_cache_bytes: of all cores together.
     """
 
+    workers: int = 0
     fork_cycles: int = 0
     copy_cycles: int = 0
     wait_cycles: int = 0
@@ -114,6 +116,17 @@ class Target:
         known = ", ".join(f"{point.clock_hz / 1e6:g}M" for point in self.points)
         raise ValueError(f"--clock {clock_hz / 1e6:g}M: {self.name} runs at {known}")
 
+    def on_cores(self, count: int) -> Target:
+        """This target with that many cores at work, the others asleep; ValueError says how many there are."""
+        if not 1 <= count <= self.cores:
+            raise ValueError(f"--cores {count}: {self.name} has {self.cores}")
+        return replace(self, cores=count)
+
+    @property
+    def is_cluster(self) -> bool:
+        """True when work is given to cores, however few, and constants are fetched to them."""
+        return self.cores > 1 or self.cluster.workers > 0
+
     @property
     def calibrated_as(self) -> str:
         """The name of the calibration it is priced with."""
@@ -128,7 +141,8 @@ class Target:
 
     def stacks_bytes(self) -> int:
         """Bytes of all stacks: of a cluster's workers and its controller, padded as its port does."""
-        return self.stack_bytes if self.cores == 1 else self.stack_bytes + self.cores * (self.stack_bytes + STACK_PAD)
+        workers = self.cluster.workers or (self.cores if self.cores > 1 else 0)
+        return self.stack_bytes + workers * (self.stack_bytes + STACK_PAD)
 
     def code(self) -> Region | None:
         """The RAM that functions can run from; None when they always run from flash."""

@@ -60,6 +60,7 @@ class _View(ctypes.Structure):
         ("time", ctypes.c_uint64),
         ("instructions", ctypes.c_uint64),
         ("asleep", ctypes.c_uint64),
+        ("copy_waits", ctypes.c_uint64),
         ("bank_stalls", ctypes.c_uint64),
         ("fetch_stalls", ctypes.c_uint64),
         ("memory_stalls", ctypes.c_uint64),
@@ -158,7 +159,7 @@ class RiscvEngine:
 
     def _count(self, view: _View, begun: int) -> CoreCount:
         cycles = self._counted[self._core.caller].time - begun
-        stalls = (view.asleep, view.bank_stalls, view.fetch_stalls, view.memory_stalls)
+        stalls = (view.asleep, view.bank_stalls, view.fetch_stalls, view.memory_stalls, view.copy_waits)
         return CoreCount(cycles, view.instructions, *stalls)
 
     def _prepare(self, entry: int, args: Sequence[int], top: int) -> dict[str, tuple[int, int]]:
