@@ -16,7 +16,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from codegen.build import ENTRY, WARNINGS, find_port, gcc_command, machine_flags
-from codegen.linker import GENERATED, linker_script
+from codegen.linker import GENERATED, linker_script, with_memories
 from codegen.names import arena_symbol, stage_symbols
 from codegen.stage_text import Names, StageText
 from dse.kernel import Kernel, kernels_root
@@ -61,7 +61,8 @@ def emit(
     context = _context(program, target, kernels, scale, sample)
     copied = _copied_files(sources, target)
     script = f"port/{target.port}/link.ld"
-    copied[script] = place_code(copied.get(script) or linker_script(target), program.code)
+    written = with_memories(copied[script], target) if script in copied else linker_script(target)
+    copied[script] = place_code(written, program.code)
     context["zig_flags"], context["gcc_flags"] = machine_flags(target.isa)
     context["sources"] = sorted(["network.c", "weights.c", "main.c", *(p for p in copied if p.endswith((".c", ".S")))])
     context["linker_script"] = script

@@ -44,7 +44,7 @@ def test_tiles_change_no_byte_and_all_is_counted(hyper, scope, tiles, seed):
     ran = interpret(program, x, TARGET.cluster)
     assert np.array_equal(ran.output, want)
     assert networks.count(program) == ran.counters
-    far = {buffer.name for buffer in program.buffers if buffer.region == "l2"}
+    far = {buffer.name for buffer in program.buffers if buffer.region == "l2_data"}
     assert {program.input.base, program.output.base} <= far
     assert not far & {value.base for call in program.calls() for _, value in call.arguments if hasattr(value, "base")}
 
@@ -56,7 +56,7 @@ def test_a_tile_that_goes_back_too_short_is_missed():
     want, x, program = _lowered(WIDE, "mhsa", PLAIN)
     assert np.array_equal(interpret(program, x).output, want)
     short = [replace(s, body=tuple(_short(node) for node in s.body)) for s in program.stages]
-    with pytest.raises(OverlapError, match="reads bytes it does not own in l2"):
+    with pytest.raises(OverlapError, match="reads bytes it does not own in l2_data"):
         interpret(replace(program, stages=tuple(short)), x)
 
 

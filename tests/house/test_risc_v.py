@@ -25,3 +25,19 @@ def test_eight_cores_share_the_work(tmp_path: Path) -> None:
     result = execute.prove(house, found.front[0], tmp_path / "run")
     executed = result.instructions / result.cycles
     assert executed > 3  # of the nine cores: more than three at work at any time, with portable kernels
+
+
+def test_gap8_is_the_same_cluster_in_smaller_memories(tmp_path: Path) -> None:
+    house = pipeline.prepare("tr_hgr", "gap8", scope="block", form="qk")
+    result = execute.prove(house, pipeline.find(house, trials=8).front[0], tmp_path / "run")
+    script = (tmp_path / "run" / "src" / "port" / "gap9" / "link.ld").read_text()
+    assert "L1 (rw) : ORIGIN = 0x10000000, LENGTH = 65536" in script
+    assert "L2 (rwx) : ORIGIN = 0x1C000000, LENGTH = 524288" in script
+    assert result.bit_exact
+
+
+def test_what_does_not_fit_l2_is_an_overrun_that_names_it() -> None:
+    sizes = {"s": 64, "e": 256, "p": 64, "h": 4, "f": 1024, "layers": 1}
+    house = pipeline.prepare(None, "gap8", scope="block", hyper=sizes)
+    cost = house.price(next(iter(house.space.schedules())))
+    assert [overrun.region for overrun in cost.overruns if overrun.capacity_bytes == 524288] == ["flash"]
