@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codegen.build import ENTRY, WARNINGS, find_port, gcc_command, machine_flags
-from codegen.linker import GENERATED, linker_script
+from codegen.linker import GENERATED, linker_script, with_memories
 from codegen.names import arena_symbol, stage_symbols
 from codegen.stage_text import Names, StageText
 from codegen.text import TEMPLATES
@@ -53,7 +53,8 @@ def emit(
     context = _context(program, target, kernels, scale, sample)
     copied = _copied_files(sources, target)
     script = f"port/{target.port}/link.ld"
-    copied[script] = place_code(copied.get(script) or linker_script(target), program.code)
+    written = with_memories(copied[script], target) if script in copied else linker_script(target)
+    copied[script] = place_code(written, program.code)
     context["zig_flags"], context["gcc_flags"] = machine_flags(target.isa)
     context["sources"] = sorted(["network.c", "weights.c", "main.c", *(p for p in copied if p.endswith((".c", ".S")))])
     context["linker_script"] = script
@@ -92,6 +93,7 @@ def _context(
         "gcc": gcc_command(target.isa),
         "warnings": " ".join(WARNINGS),
         "stack_bytes": target.stack_bytes,
+        "cores": target.cores if target.is_cluster else 0,
         "input": names.pointer(program.input),
         "output": names.pointer(program.output),
         "input_bytes": program.input_bytes,

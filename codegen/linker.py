@@ -1,6 +1,8 @@
-"""Target -> linker script, for boards without one of their own: the memories of the target file in the family's layout."""
+"""Target -> linker script: the one of its port with the memories of the target file, or one written for the family."""
 
 from __future__ import annotations
+
+import re
 
 from codegen.text import TEMPLATES
 from dse.target import Target
@@ -15,3 +17,11 @@ def linker_script(target: Target) -> str:
     ]
     arenas = [region.name for region in target.ram()]
     return TEMPLATES.get_template("link.ld.j2").render(description=target.description, memories=memories, arenas=arenas)
+
+
+def with_memories(script: str, target: Target) -> str:
+    """The script with the origins and lengths of the target's regions, for those of them it has a memory of."""
+    for region in target.regions:
+        memory = re.compile(rf"^(    {region.name.upper()} \([rwx]+\) : )ORIGIN = .*$", re.MULTILINE)
+        script = memory.sub(rf"\g<1>ORIGIN = 0x{region.base:08X}, LENGTH = {region.size_bytes}", script)
+    return script

@@ -41,6 +41,7 @@ class KernelFit:
 class Calibration:
     """Everything measured about one target.
 
+    code_cycles_per_byte: cycles until all cores of a cluster have fetched a byte of code, 0 elsewhere.
     network_code_bytes: start-up, port and main; call_code_bytes, loop_code_bytes: code of one kernel call with its
     arguments, and of one loop around calls.
     """
@@ -49,6 +50,7 @@ class Calibration:
     provenance: str
     loop_cycles: float
     stage_cycles: float
+    code_cycles_per_byte: float
     network_code_bytes: float
     call_code_bytes: float
     loop_code_bytes: float
@@ -66,7 +68,7 @@ def load_calibration(target: str) -> Calibration:
     return Calibration(kernels=kernels, **{key: table[key] for key in _SCALARS})
 
 
-_SCALARS: tuple[str, ...] = ("target", "provenance", "loop_cycles", "stage_cycles")
+_SCALARS: tuple[str, ...] = ("target", "provenance", "loop_cycles", "stage_cycles", "code_cycles_per_byte")
 _SCALARS += ("network_code_bytes", "call_code_bytes", "loop_code_bytes")
 
 
@@ -86,6 +88,7 @@ def to_toml(calibration: Calibration) -> str:
         f'provenance = "{calibration.provenance}"',
         f"loop_cycles = {calibration.loop_cycles:.4f}",
         f"stage_cycles = {calibration.stage_cycles:.4f}",
+        f"code_cycles_per_byte = {calibration.code_cycles_per_byte:.6f}",
         f"network_code_bytes = {calibration.network_code_bytes:.1f}",
         f"call_code_bytes = {calibration.call_code_bytes:.3f}",
         f"loop_code_bytes = {calibration.loop_code_bytes:.3f}",

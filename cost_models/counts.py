@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dse.layout import even
-from dse.program import Affine, Call, Loop, Node, Parallel, Pointer, Program, Stage
+from dse.program import Affine, Call, Copy, Loop, Node, Parallel, Pointer, Program, Stage
 
 Sizes = Mapping[str, int]
 
@@ -25,37 +25,54 @@ class CallCount:
     times: int
 
 
+@dataclass(frozen=True)
+class CopyCount:
+    """A copy of that many rows of that many bytes."""
+
+    copy: Copy
+    rows: int
+    row_bytes: int
+
+
 def count_calls(stage: Stage) -> tuple[tuple[CallCount, ...], int]:
-    """(distinct calls with their multiplicity, loop iterations) of a stage."""
+    """(distinct calls with their multiplicity, loop iterations) of a stage, over all cores."""
     calls: list[CallCount] = []
     iterations = 0
-    for item, times in _walk(stage.body, {}, 1):
+    for item, times in walk(stage.body, {}, 1):
         if isinstance(item, CallCount):
             calls.append(item)
-        else:
+        elif isinstance(item, Loop):
             iterations += times
     return tuple(calls), iterations
 
 
-def _walk(body: tuple[Node, ...], sizes: dict[str, int], times: int) -> Iterator[tuple[CallCount | Loop, int]]:
+def walk(
+    body: tuple[Node, ...], sizes: dict[str, int], times: int, slowest: bool = False
+) -> Iterator[tuple[CallCount | CopyCount | Loop | Parallel, int]]:
+    """(call, loop iteration or region, how often) of a body at these symbols; of a region only the core with the largest
+    share when `slowest`."""
     for node in body:
         if isinstance(node, Call):
             values = {k: v.evaluate(sizes) if v.terms else v.const for k, v in node.arguments if isinstance(v, Affine)}
             yield CallCount(node, values, times), times
             continue
+        if isinstance(node, Copy):
+            yield CopyCount(node, node.rows.evaluate(sizes), node.row_bytes.evaluate(sizes)), times
+            continue
         if isinstance(node, Parallel):
+            yield node, times
             shares = Counter(count for _, count in node.shares(node.extent.evaluate(sizes)) if count)
-            for count, cores in shares.items():
-                yield from _walk(node.body, sizes | {f"{node.var}_n": count}, times * cores)
+            for count, cores in ((max(shares), 1),) if slowest else shares.items():
+                yield from walk(node.body, sizes | {f"{node.var}_n": count}, times * cores, slowest)
             continue
         extent = node.extent.evaluate(sizes)
         full, rest = divmod(extent, node.step)
         if full:
             yield node, times * full
-            yield from _walk(node.body, sizes | {f"{node.var}_n": node.step}, times * full)
+            yield from walk(node.body, sizes | {f"{node.var}_n": node.step}, times * full, slowest)
         if rest:
             yield node, times
-            yield from _walk(node.body, sizes | {f"{node.var}_n": rest}, times)
+            yield from walk(node.body, sizes | {f"{node.var}_n": rest}, times, slowest)
 
 
 # ---- what one call does, from its integer arguments ---------------------------------------------------------------
@@ -161,6 +178,8 @@ def fetched_bytes(stage: Stage) -> int:
 def _fetched(body: tuple[Node, ...], sizes: dict[str, int], times: int) -> int:
     total = 0
     for node in body:
+        if isinstance(node, Copy):
+            total += times * node.rows.evaluate(sizes) * node.row_bytes.evaluate(sizes)
         if isinstance(node, Loop):
             full, rest = divmod(node.extent.evaluate(sizes), node.step)
             for count, turns in ((node.step, full), (rest, int(rest > 0))):

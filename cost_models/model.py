@@ -6,8 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from cost_models.calibration import Calibration
+from cost_models.cluster import copy_waits, critical_path
 from cost_models.counts import CallCount, call_macs, count_calls, moved_bytes
 from cost_models.stalls import CodeFetch, Stalled, stage_stalls
 from dse.alloc import live_spans
@@ -37,18 +39,22 @@ def evaluate(
     """The price of a program.
 
     cycles = Σ stages (stage_cycles + loop_cycles · iterations + Σ calls Σ terms coefficient · feature)
+             (calls and iterations of the slowest core; forks, copies and waits of a cluster: cost_models/cluster.py)
              + with wait states the stalls of data and code (cost_models/stalls.py).
     """
     moved: Counter[tuple[str, str]] = Counter()
     stages, peaks = [], _stage_peaks(program)
     spread, beyond = 0.0, dict[str, None]()
     fetch = CodeFetch(program, target, wait_states, kernels, calibration)
+    waits = copy_waits(program, target.cluster, partial(call_cycles, kernels=kernels, calibration=calibration))
     for stage in program.stages:
-        calls, iterations = count_calls(stage)
+        calls, _ = count_calls(stage)
         traffic = moved_bytes(program, calls)
         moved.update(traffic)
-        cycles = stage_cycles(calls, iterations, kernels, calibration)
-        for item in calls:
+        slowest = critical_path(stage)
+        cycles = stage_cycles(slowest.calls, slowest.iterations, kernels, calibration)
+        cycles += slowest.cluster_cycles(target.cluster, calibration) + waits.get(stage.name, 0.0)
+        for item in slowest.calls:
             found = outside(item, calibration)
             beyond |= dict.fromkeys(found)
             error = calibration.kernels[item.call.kernel].worst_error * (2 if found else 1)

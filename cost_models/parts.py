@@ -1,14 +1,17 @@
 """One lowered part of a network -> its price: the rows of the search's tables. The sums over parts equal `evaluate` of the
-whole program (a test holds them together on random schedules)."""
+whole program (a test holds them together on random schedules), but for the time a cluster waits for its DMA: the whole
+program alone knows what runs beside a copy, so that parts bound its cycles from below."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from cost_models.calibration import Calibration
+from cost_models.cluster import copy_waits, critical_path
 from cost_models.counts import count_calls, moved_bytes
 from cost_models.model import call_cycles, stage_cycles
 from cost_models.stalls import CodeFetch, keeps_code, stage_stalls
@@ -86,9 +89,11 @@ def price_part(
     used: dict[str, set[str]] = {family: set() for family in FAMILIES}
     constants = {constant.name: constant.size_bytes for constant in program.constants}
     for stage in program.stages:
-        counts, iterations = count_calls(stage)
-        cycles[""] += stage_cycles((), iterations, kernels, calibration)
-        for item in counts:
+        path = critical_path(stage)
+        cycles[""] += stage_cycles((), path.iterations, kernels, calibration) + path.overhead_cycles(target.cluster)
+        for family, cold in path.cold_cycles(calibration).items():
+            cycles[family] += cold
+        for item in path.calls:
             cycles[family_of(item.call.op)] += item.times * call_cycles(item, kernels, calibration)
         for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration):
             cycles[family_of(stalled.item.call.op)] += stalled.data_cycles
@@ -116,9 +121,12 @@ def price_part(
 
 
 def _floors(program: Program, scratch: Mapping[str, str]) -> dict[str, int]:
-    """Family -> most bytes alive at any call, scratch of other families left out. `scratch`: buffer -> family."""
+    """Family -> most bytes alive near the cores at any call, scratch of other families left out.
+
+    scratch: buffer -> family.
+    """
     spans = live_spans(program.stages, program.input.base, program.output.base)
-    buffers = [(spans[b.name], b.size_bytes, scratch.get(b.name, "")) for b in program.buffers]
+    buffers = [(spans[b.name], b.size_bytes, scratch.get(b.name, "")) for b in program.buffers if not b.region]
     floors = dict.fromkeys(FAMILIES, 0)
     for leaf in {span.first for span, _, _ in buffers}:
         alive = dict.fromkeys(("", *FAMILIES), 0)
@@ -133,18 +141,22 @@ def _floors(program: Program, scratch: Mapping[str, str]) -> dict[str, int]:
 def price_ops(
     program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, target: Target, wait_states: int = 0
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """(cycles, bytes moved) of a whole program by the model op its calls work for; loops and stages are on their own."""
+    """(cycles, bytes moved) of a whole program by the model op its calls work for; loops and stages are on their own, with
+    what a cluster adds to them."""
     cycles: dict[str, float] = {}
     moved: dict[str, float] = {}
-    rest = 0.0
+    price = partial(call_cycles, kernels=kernels, calibration=calibration)
+    rest = sum(copy_waits(program, target.cluster, price).values())
     fetch = CodeFetch(program, target, wait_states, kernels, calibration)
     for stage in program.stages:
-        calls, iterations = count_calls(stage)
-        rest += stage_cycles((), iterations, kernels, calibration)
-        for item in calls:
-            op = item.call.source
-            cycles[op] = cycles.get(op, 0.0) + item.times * call_cycles(item, kernels, calibration)
-            moved[op] = moved.get(op, 0.0) + sum(moved_bytes(program, (item,)).values())
+        path = critical_path(stage)
+        rest += stage_cycles((), path.iterations, kernels, calibration)
+        rest += path.cluster_cycles(target.cluster, calibration)
+        for item in path.calls:
+            cycles[item.call.source] = cycles.get(item.call.source, 0.0) + item.times * price(item)
         for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration):
             cycles[stalled.item.call.source] += stalled.data_cycles + fetch.cycles(stalled)
+        for item in count_calls(stage)[0]:
+            op = item.call.source
+            moved[op] = moved.get(op, 0.0) + sum(moved_bytes(program, (item,)).values())
     return cycles | {"loops and stages": rest}, moved

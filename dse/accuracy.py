@@ -126,7 +126,7 @@ def _traffic_exact(prepared: Prepared, point: Point) -> bool:
     """True when the closed form's bytes moved by region are those that the interpreter counts."""
     program = prepared.program(point.schedule)
     first = quantise_input(prepared.models[program.form], prepared.loaded.samples[:1])[0]
-    counted = interpret(program, first).counters
+    counted = interpret(program, first, prepared.target.cluster).counters
     return {(r, way): n for r, way, n in point.cost.moved_bytes} == {k: n for k, n in counted.moved_bytes.items() if n}
 
 

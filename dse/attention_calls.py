@@ -43,6 +43,8 @@ class AttentionCalls:
         self.choice: Attention = build.schedule.attention
         self.name, self.tile = block.probs.name, self.choice.heads
         self.right = self._right()
+        served = *self._probs_kernel(self.right.name), *self._attend_kernel(self.right.name)
+        self.align = max(kernel.align for kernel in served)
         self.shape = self._shape()
         s = self.shape.s
         self.rows = min(self.choice.rows, s) or s
@@ -54,7 +56,7 @@ class AttentionCalls:
         if self._panels("input"):
             self.operand = build.new_matrix(f"{self.name}.tokens", s, self.shape.e, "activation", panels=True)
         self.result = self._result_home()
-        self.keys = self.new("keys", self.right.size_bytes(s, self._key_depth()), "keys")
+        self.keys = self.new("keys", -(-s // self.right.group) * self._right_stride(self._key_depth()), "keys")
         self.values = self.new("values", self.tile * self._value_bytes(), "values")
         rows = self.step_rows() if self.choice.query == "rows" else s
         width = self.tile * self.shape.score_pad
@@ -148,7 +150,11 @@ class AttentionCalls:
 
     def map_bytes(self, rows: int) -> int:
         """Bytes of `rows` rows of one head's attention map."""
-        return panels_bytes(rows, self.shape.s) if self._panels("map") else rows * self.shape.s
+        return panels_bytes(rows, self.shape.s) if self._panels("map") else rows * self._map_stride()
+
+    def _right_stride(self, depth: int) -> int:
+        """Bytes from one group of columns of K or V to the next: as dense as the kernels like."""
+        return -(-self.right.stride_bytes(depth) // self.align) * self.align
 
     def _key_depth(self) -> int:
         return self.shape.e if self.block.key is None else self.tile * self.shape.score_pad
@@ -159,8 +165,8 @@ class AttentionCalls:
 
     def _value_bytes(self) -> int:
         """Bytes of V of a head."""
-        stride = self.right.stride_bytes(self.shape.s)
-        return stride // 2 if self._pairs() else self.right.size_bytes(self.shape.value_pad, self.shape.s)
+        stride = self._right_stride(self.shape.s)
+        return stride // 2 if self._pairs() else -(-self.shape.value_pad // self.right.group) * stride
 
     @contextmanager
     def each_head(self, count: Affine) -> Iterator[tuple[Affine, Pointer]]:
@@ -182,7 +188,7 @@ class AttentionCalls:
                 self._pack("pack_panels", self.operand.at(), self.operand.stride)
         if self.block.key is None:
             with self.build.stage(f"{self.name}.keys", self.block.probs):
-                self._pack("pack_keys", self.keys, self.right.stride_bytes(self.shape.e))
+                self._pack("pack_keys", self.keys, self._right_stride(self.shape.e))
 
     def _pack(self, kind: str, y: Pointer, stride: int) -> None:
         s, e = self.shape.s, self.shape.e
@@ -193,14 +199,14 @@ class AttentionCalls:
         """K of a head tile, as the right-hand operand of the scores."""
         if self.block.key is not None:
             weights = self._weights("linear_keys", self.block.key, self.shape.score_pad, self.tile)
-            self._project(self.block.key, weights, self.keys, self.right.stride_bytes(self._key_depth()), head, head_n)
+            self._project(self.block.key, weights, self.keys, self._right_stride(self._key_depth()), head, head_n)
 
     def project_values(self, head: Affine, head_n: Affine) -> None:
         """V (or U = X·VO) of a head tile, as the right-hand operand of softmax·V.
 
         A head whose width is no multiple of the layout's column group is projected on its own, unless two heads make one.
         """
-        stride = self.right.stride_bytes(self.shape.s)
+        stride = self._right_stride(self.shape.s)
         if self.shape.value_pad % self.right.group == 0 or self._pairs():
             weights = self._weights("linear_values", self.block.value, self.shape.value_pad, self.tile)
             self._project(self.block.value, weights, self.values, stride, head, head_n)
@@ -256,14 +262,14 @@ class AttentionCalls:
             n=shape.s,
             k=shape.score_width,
             q_stride=self.queries.stride,
-            keys_stride=self.right.stride_bytes(self._key_depth()),
+            keys_stride=self._right_stride(self._key_depth()),
             e_stride=self._map_stride(),
             shift=op.integer("shift"),
             q_panels=int(self.queries.panels),
         )
 
     def _map_stride(self) -> int:
-        return panels_stride_bytes(self.shape.s) if self._panels("map") else self.shape.s
+        return panels_stride_bytes(self.shape.s) if self._panels("map") else -(-self.shape.s // self.align) * self.align
 
     def attend(
         self, e: Pointer, sums: Pointer, values: Pointer, y: Pointer, stride: int, head: Affine, rows: Affine
@@ -283,7 +289,7 @@ class AttentionCalls:
             n=shape.value_width if added else shape.value_pad,
             k=shape.s,
             e_stride=self._map_stride(),
-            values_stride=self.right.stride_bytes(shape.s),
+            values_stride=self._right_stride(shape.s),
             y_stride=stride,
             round=0 if added else op.integer("round"),
             preshift=op.integer("preshift"),

@@ -29,6 +29,7 @@ from cost_models.calibration import Calibration, KernelFit, load_calibration
 from cost_models.counts import call_traffic
 from dse import ptq
 from dse.alloc import Span, place_buffers
+from dse.cluster_bench import cluster_program, constants_of
 from dse.execute import open_device
 from dse.folders import write_files
 from dse.kernel import Kernel, kernels_for, kernels_root, load_kernels
@@ -59,7 +60,8 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
             fit = fit_kernel(kernel, measured, functions)
             fits[kernel.name] = fit_stalls(kernel, fit, run_cold(kernel, target, kernels, Path(scratch)), target)
         code = fit_code(_footprints(target, kernels, Path(scratch)))
-    result = Calibration(target.name, provenance(target, wanted), 0.0, 0.0, *code, fits)
+        cold = _cold_cycles_per_byte(target, kernels, Path(scratch)) if target.is_cluster else 0.0
+    result = Calibration(target.name, provenance(target, wanted), 0.0, 0.0, cold, *code, fits)
     return _write(result, out), _table(result)
 
 
@@ -118,6 +120,9 @@ def run_calls(
 ) -> tuple[list[Measurement], dict[str, int]]:
     """Cycles and instructions of a call at each of these sizes, and the bytes of the functions the kernel links."""
     calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(at)]
+    if target.is_cluster:
+        measured, functions, _ = _run_on_cluster(calls, target, kernels, folder)
+        return measured, functions
     program = bench_program(calls, target)
     elf = _build(program, target, kernels, folder)
     device = open_device(elf, target)
@@ -130,6 +135,33 @@ def run_calls(
         Measurement(z, c.cycles / REPEATS, c.instructions / REPEATS) for z, c in zip(sizes, run.stages, strict=True)
     ]
     return measured, _kernel_functions(elf)
+
+
+def _run_on_cluster(
+    calls: list[tuple[Call, tuple[Buffer | Constant, ...]]],
+    target: Target,
+    kernels: Mapping[str, Kernel],
+    folder: Path,
+) -> tuple[list[Measurement], dict[str, int], float]:
+    """The same on all cores at once, and cycles until the code of the kernel lies in the caches."""
+    program = cluster_program(calls, target, REPEATS)
+    elf = _build(program, target, kernels, folder)
+    device = open_device(elf, target)
+    device.boot()
+    symbols = stage_symbols([stage.name for stage in program.stages])
+    arena = device.symbol(arena_symbol(target.ram()[0].name)).address
+    measured, cold = [], 0.0
+    for index, (call, items) in enumerate(calls):
+        _fill(device, program)
+        for offset, data in constants_of(program, items).items():
+            device.write(arena + offset, data)
+        many, once = (device.call(name) for name in symbols[2 * index : 2 * index + 2])
+        cycles = (many.cycles - once.cycles) / (REPEATS - 1)
+        instructions = (many.instructions - once.instructions) / (REPEATS - 1) / target.cores
+        sizes = {k: v.const for k, v in call.arguments if isinstance(v, Affine)}
+        measured.append(Measurement(sizes, cycles, instructions))
+        cold += max(0.0, once.cycles - cycles - target.cluster.fork_cycles)
+    return measured, _kernel_functions(elf), cold / len(calls)
 
 
 def run_cold(kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[ColdCall]:
@@ -168,6 +200,17 @@ def provenance(target: Target, kernels: Sequence[Kernel]) -> str:
         digest.update((kernels_root() / source).read_bytes())
     compiler = find_toolchains(target.isa)[0]
     return f"{date.today()}; emulated {target.cpu}; {compiler}; kernels {digest.hexdigest()[:12]}"
+
+
+def _cold_cycles_per_byte(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> float:
+    """Cycles a byte of a product kernel's code until all cores of a cluster have fetched it."""
+    cycles = code = 0.0
+    products = ("linear_rows", "probs_rows", "attend_rows")
+    for kernel in (kernel for op in products for kernel in kernels_for(op, target.isa, kernels)):
+        calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel))]
+        _, functions, cold = _run_on_cluster(calls, target, kernels, folder)
+        cycles, code = cycles + cold, code + sum(functions.values())
+    return cycles / code
 
 
 def _footprints(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[Footprint]:

@@ -134,6 +134,7 @@ SEARCH = _options(
     click.option(
         "--clock", type=Clock(), help="Operating point of the target, e.g. 48M, with the wait states it needs."
     ),
+    click.option("--cores", type=int, help="Cores of a cluster at work, the others asleep (default all)."),
     click.option(
         "--deadline",
         type=Unit("time", {"s": 1, "ms": 1e-3, "us": 1e-6}, "20ms"),

@@ -64,6 +64,7 @@ class Options:
     seed: int = 0
     wait_states: int | None = None
     clock: int | None = None
+    cores: int | None = None
     deadline: float | None = None
     exhaustive: bool = False
     what: str = ""
@@ -107,6 +108,7 @@ def _prepare(options: Options) -> Prepared:
         hyper={key: value for key, value in sizes.items() if value is not None},
         max_sqnr_loss_db=options.max_sqnr_loss,
         regions=options.ram if isinstance(options.ram, Mapping) else None,
+        cores=options.cores,
     )
     options.progress("load and quantise", 1, 1)
     if options.clock is not None and options.deadline is not None:

@@ -66,7 +66,10 @@ def build_firmware(folder: Path, target: Target, toolchain: str = "auto") -> str
         linker_script=script,
         isa=target.isa,
         toolchain=toolchain,
-        defines=[f"TLF_STACK_BYTES={target.stack_bytes}"],
+        defines=[
+            f"TLF_STACK_BYTES={target.stack_bytes}",
+            *([f"TLF_CORES={target.cores}"] if target.is_cluster else []),
+        ],
     ).toolchain
 
 
@@ -76,6 +79,7 @@ def target_of(prediction: Prediction) -> Target:
     clock = prediction.get("clock_hz", target.clock_hz)
     if clock != target.clock_hz:
         target = target.at(clock)
+    target = target.on_cores(prediction.get("cores", target.cores))
     return replace(target, wait_states=prediction.get("wait_states", target.wait_states))
 
 
@@ -146,6 +150,7 @@ def execute(
         flash_bytes=device.flash_bytes,
         stack_bytes=deepest,
         canaries_intact=_intact(device),
+        copy_wait_cycles=sum(core.copy_wait_cycles for core in first.cores),
     )
 
 

@@ -70,6 +70,7 @@ def executed(run: RunResult, prediction: Figures, target: Target, accuracy: Mapp
         "flash_bytes": run.flash_bytes,
         "stack_bytes": run.stack_bytes,
         "weight_bytes": prediction["weight_bytes"],
+        "copy_wait_cycles": run.copy_wait_cycles,
         "bit_exact": run.bit_exact,
         "canaries_intact": run.canaries_intact,
         "samples": len(run.outputs),
@@ -83,6 +84,7 @@ def _common(target: Target, model: str, cycles: int, macs: int, stages: Sequence
     return {
         "target": target.name,
         "target_file": target.source,
+        "cores": target.cores,
         "clock_hz": target.clock_hz,
         "supply_volts": target.supply_volts,
         "wait_states": target.wait_states,

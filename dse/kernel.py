@@ -103,6 +103,7 @@ class Kernel:
     terms: tuple[tuple[str, Expression], ...]
     layout: str
     when: Expression
+    align: int = 1
 
     def serves(self, facts: Mapping[str, int]) -> bool:
         """True when the contract of the variant holds for these facts; KeyError when it asks for one that is missing."""
@@ -155,7 +156,7 @@ def load_kernels() -> Mapping[str, Kernel]:
 
 
 def _kernel(name: str, entry: Any, manifest: Mapping[str, Any], where: str) -> Kernel:
-    wanted, optional = {"op", "args", "isa", "source", "scratch", "terms"}, {"layout", "when"}
+    wanted, optional = {"op", "args", "isa", "source", "scratch", "terms"}, {"layout", "when", "align"}
     if not isinstance(entry, dict) or not wanted <= set(entry) <= wanted | optional:
         raise ValueError(
             f"{where}: must have the keys {', '.join(sorted(wanted))} and may have {', '.join(sorted(optional))}"
@@ -187,7 +188,15 @@ def _kernel(name: str, entry: Any, manifest: Mapping[str, Any], where: str) -> K
         terms=terms,
         layout=entry.get("layout", ""),
         when=parse_expression(entry.get("when", "1")),
+        align=_align(entry, where),
     )
+
+
+def _align(entry: Mapping[str, Any], where: str) -> int:
+    align = entry.get("align", 1)
+    if type(align) is not int or align < 1:
+        raise ValueError(f"{where}: align must be a number of bytes, got {align!r}")
+    return align
 
 
 def runs_on(kernel: Kernel, isa: str) -> bool:

@@ -19,6 +19,10 @@ class OverlapError(AssertionError):
     """A call read bytes that another buffer has overwritten, or that nothing has written: the placement is wrong."""
 
 
+class CopyError(AssertionError):
+    """A copy that the DMA cannot take: too large, or one too many under way."""
+
+
 _IN_FLIGHT = -2
 _NOBODY, _SEVERAL = -1, -2
 
@@ -47,7 +51,8 @@ class _Sharing:
 class Memory:
     """One byte array a region, with the owner of every byte; flash holds the constants."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, most_copy_bytes: int = 1 << 30, most_copies: int = 1 << 10) -> None:
+        self._limits = most_copy_bytes, most_copies
         self.buffers: dict[str, Buffer] = {b.name: b for b in program.buffers}
         self.constants: dict[str, Constant] = {c.name: c for c in program.constants}
         self.arenas = {region: np.zeros(size, np.uint8) for region, size in program.arena_bytes().items()}
@@ -56,6 +61,7 @@ class Memory:
         self.moved: Counter[tuple[str, str]] = Counter()  # (region, "read" | "write") -> bytes
         self.core = 0
         self._copies: dict[int, tuple[str, Array, Array]] = {}  # under way: base, where in the region, bytes
+        self._tickets = 0
         self._sharing: _Sharing | None = None
 
     def bytes(self, base: str, index: Array) -> Array:
@@ -90,24 +96,51 @@ class Memory:
 
     # ---- copies and cores ----------------------------------------------------------------------------------------
 
-    def start_copy(self, source: tuple[str, int], target: tuple[str, int], size: int) -> int:
-        """Start copying constant bytes; returns the ticket to `arrive` with. Nobody may touch the target before."""
+    def start_copy(
+        self,
+        source: tuple[str, int],
+        target: tuple[str, int],
+        shape: tuple[int, int],
+        strides: tuple[int, int] = (0, 0),
+    ) -> int:
+        """Start copying (rows, bytes of a row); returns the ticket to `arrive` with. Nobody may touch the target before.
+
+        source, target: (base, offset); strides: bytes from row to row of the source and of the target.
+        """
         base, offset = target
-        buffer, index = self.buffers[base], np.arange(size) + offset
+        size = shape[0] * shape[1]
+        buffer, index = self.buffers[base], row_index(offset, *shape, strides[1]).reshape(-1)
         self._check_range(buffer, index)
-        data = np.frombuffer(self.constants[source[0]].data, np.uint8)[source[1] : source[1] + size]
-        if len(data) != size:
-            raise OverlapError(f"{source[0]}: a copy of {size} bytes at {source[1]} reaches beyond the constant")
+        data = self._source(source[0], row_index(source[1], *shape, strides[0]).reshape(-1))
         where = index + buffer.offset_bytes
         self.owners[buffer.region][where] = _IN_FLIGHT
-        ticket = len(self._copies)
+        ticket = self._tickets
+        self._tickets += 1
+        if not 0 < size <= self._limits[0] or len(self._copies) == self._limits[1]:
+            raise CopyError(f"{base}: a copy of {size} bytes beside {len(self._copies)} others; limits {self._limits}")
         self._copies[ticket] = (base, where, data)
         return ticket
+
+    def _source(self, base: str, index: Array) -> Array:
+        """The bytes a copy reads."""
+        if base in self.constants:
+            flash = np.frombuffer(self.constants[base].data, np.uint8)
+            if index.max() >= len(flash):
+                raise OverlapError(f"{base}: a copy of {index.size} bytes reaches beyond the constant")
+            found: Array = flash[index]
+            return found
+        buffer = self.buffers[base]
+        self._check_range(buffer, index)
+        where = index + buffer.offset_bytes
+        if (self.owners[buffer.region][where] != self.ids[base]).any():
+            raise OverlapError(f"{base}: a copy reads bytes it does not own in {buffer.region}")
+        values: Array = self.arenas[buffer.region][where]
+        return values
 
     def arrive(self, tickets: Sequence[int]) -> None:
         """Wait for copies: from now on their targets can be read."""
         for ticket in tickets:
-            base, where, data = self._copies[ticket]
+            base, where, data = self._copies.pop(ticket)
             region = self.buffers[base].region
             self.arenas[region][where] = data
             self.owners[region][where] = self.ids[base]

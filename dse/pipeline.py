@@ -76,11 +76,13 @@ def prepare(
     hyper: Mapping[str, int] | None = None,
     max_sqnr_loss_db: float = 1.0,
     regions: Mapping[str, int] | None = None,
+    cores: int | None = None,
 ) -> Prepared:
     """Load, quantise every form, admit those within `max_sqnr_loss_db` of the unfused one; ValueError says why not."""
     if not max_sqnr_loss_db >= 0:  # false for NaN too
         raise ValueError(f"--max-sqnr-loss {max_sqnr_loss_db}: allowed is 0 dB or more")
-    board = limit_regions(load_target(target), regions or {})
+    board = load_target(target)
+    board = limit_regions(board if cores is None else board.on_cores(cores), regions or {})
     loaded = load_model(model, scope, calib, labels, hyper)
     wanted = (form,) if form else forms(loaded.model)
     if form and form not in forms(loaded.model):
@@ -157,7 +159,7 @@ def prices_of(prepared: Prepared, budget: Budget = Budget(), wait_states: int = 
 def limits_of(prepared: Prepared, budget: Budget) -> Limits:
     """The limits that the sums over a whole network must meet."""
     code = prepared.target.code()
-    capacity = sum(region.size_bytes for region in (*prepared.target.ram(), *((code,) if code else ())))
+    capacity = sum(region.size_bytes for region in (*prepared.target.near(), *((code,) if code else ())))
     flash = prepared.target.flash_bytes()
     return Limits(
         ram_bytes=capacity if budget.ram_bytes is None else min(capacity, budget.ram_bytes),
@@ -241,4 +243,5 @@ def check_interpreter(prepared: Prepared, program: Program) -> bool:
     """True when the interpreted program gives the reference's bytes for the first sample."""
     model = prepared.models[program.form]
     first = ops.quantise_input(model, prepared.loaded.samples[:1])[0]
-    return bool(np.array_equal(interpret(program, first).output, reference_output(model, first)))
+    ran = interpret(program, first, prepared.target.cluster)
+    return bool(np.array_equal(ran.output, reference_output(model, first)))

@@ -18,7 +18,8 @@ class StageRun:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What the device did. `outputs`: (samples, bytes) int8; sizes come from the ELF's symbols and segments."""
+    """What the device did. `outputs`: (samples, bytes) int8; sizes come from the ELF's symbols and segments.
+    copy_wait_cycles: of `cycles`, those in which nobody worked because a copy had not ended (a cluster's DMA)."""
 
     device: str
     toolchain: str
@@ -31,3 +32,4 @@ class RunResult:
     flash_bytes: int
     stack_bytes: int
     canaries_intact: bool
+    copy_wait_cycles: int = 0

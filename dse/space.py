@@ -59,6 +59,7 @@ class Space:
             place=str(point["place"]),
             code=str(point["code"]),
             split=str(point["split"]),
+            tiles=int(point["tiles"]),
         )
 
     def _kernels_agree(self, form: str, tile: int, kernels: Mapping[str, str], panels: tuple[str, ...]) -> bool:
@@ -89,6 +90,7 @@ class Space:
             "place": schedule.place,
             "code": schedule.code,
             "split": schedule.split,
+            "tiles": schedule.tiles,
         }
 
     def schedules(self) -> Iterator[Schedule]:
@@ -107,8 +109,9 @@ class Space:
         return tuple(dict(zip(names, chosen, strict=True)) for chosen in values)
 
     def layouts(self, point: Point) -> str:
-        """The right-hand layouts of a point's product kernels: others of the same layout change nothing else."""
-        return "/".join(self.context.layouts.get((family, str(point[family])), "-") for family in FAMILIES[:3])
+        """Right-hand layout and alignment of a point's product kernels: others of the same change nothing else."""
+        variants = [(family, str(point[family])) for family in FAMILIES[:3]]
+        return "/".join(f"{self.context.layouts.get(v, '-')} {self.context.aligns.get(v, 1)}" for v in variants)
 
     def plain(self) -> dict[str, Choice]:
         """The plainest value of every knob."""
@@ -165,6 +168,7 @@ def check_schedule(schedule: Schedule, space: Space) -> None:
         ("code", schedule.code, context.code),
         ("split", schedule.split, SPLITS),
         ("residual", schedule.residual, ("separate", "fused")),
+        ("tiles > 0", schedule.tiles > 0, (False, True) if context.far else (False,)),
         ("attention.outer", a.outer, ("heads", "rows")),
         ("attention.query", a.query, ("ahead", "rows")),
         ("attention.output", a.output, ("after", "rows", "accumulate")),
@@ -227,16 +231,20 @@ def build_space(models: Mapping[str, Model], target: Target, kernels: Mapping[st
     model = next(iter(models.values()))
     attentions, pairs = attention_blocks(model), feed_forward_blocks(model)
     known = [k for k in kernels.values() if runs_on(k, target.isa) and _can_serve(k, models.values())]
+    products = {(family_of(k.op), k.name.removeprefix(k.op + "_")): k for k in known if k.layout}
     context = Context(
         tokens=model.tensors[attentions[0].input].shape[0] if attentions else model.tensors[model.input].shape[0],
         heads=attentions[0].probs.integer("heads") if attentions else 1,
         hidden=model.tensors[pairs[0].up.outputs[0]].shape[1] if pairs else 0,
         forms=tuple(models),
         variants={family: _variants(family, known) for family in FAMILIES},
-        layouts={(family_of(k.op), k.name.removeprefix(k.op + "_")): k.layout for k in known if k.layout},
+        layouts={variant: k.layout for variant, k in products.items()},
+        aligns={variant: k.align for variant, k in products.items()},
         widths=_widths(models),
         has_residual=any(op.kind == "add" and len(op.inputs) == 2 for op in model.ops),
-        regions=tuple(region.name for region in target.ram()),
+        regions=tuple(region.name for region in target.near()),
+        far=far.name if (far := target.far()) else "",
+        near_bytes=target.near()[0].size_bytes,
         cores=target.cores,
         code=("flash", *((region.name,) if (region := target.code()) else ())),
         has_attention=bool(attentions),

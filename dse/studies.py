@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cost_models.model import Budget, kernel_code_bytes
-from dse import __version__, accuracy, execute, pipeline
+from dse import __version__, accuracy, execute, pipeline, speedup
 from dse.folders import staged, write_files
 from dse.pareto import Point
 from dse.pipeline import Prepared
@@ -73,16 +73,17 @@ def run_study(name: str | None, out: Path | None, progress: Callable[..., None])
         raise ValueError(f"study {name!r} is unknown; there are: {known}" if name else f"name a study: {known}")
     plan = _read(path)
     kind = plan.get("kind", "winners")
-    rows = accuracy.run(plan, progress) if kind == "accuracy" else _run(plan, progress)
-    columns = accuracy.COLUMNS if kind == "accuracy" else COLUMNS
+    study = {"accuracy": accuracy, "speedup": speedup}.get(kind)
+    rows = study.run(plan, progress) if study else _run(plan, progress)
+    columns = study.COLUMNS if study else COLUMNS
     folder = out or studies_root() / "results"
     header = f"# {name}; {provenance(plan)}"
-    page = accuracy.markdown(rows, header) if kind == "accuracy" else _markdown(rows, plan, header)
+    page = study.markdown(rows, header) if study else _markdown(rows, plan, header)
     files: dict[str, str | bytes] = {f"{name}.csv": _csv(rows, columns, header), f"{name}.md": page}
     with staged(folder) as work:
         write_files(work, files)
     written = [folder / file for file in files]
-    return written if out or kind == "accuracy" else [*written, *update_readme(name, rows)]
+    return written if out or study else [*written, *update_readme(name, rows)]
 
 
 def update_readme(name: str, rows: Sequence[Mapping[str, Any]]) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,27 @@ class Cache:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """What the calls of the cluster's software cost a program, and what its DMA does.
+
+    workers: cores there are besides the controller; those that take no part sleep, but have a stack.
+    fork_cycles: starting all cores on a function and waiting for the last; copy_cycles, wait_cycles: starting a copy, and
+    asking for one that has ended. A copy takes copy_latency_cycles and its bytes at copy_bytes_per_cycle, one after
+    another; it has at most most_copy_bytes, and at most most_copies are under way. code_cache_bytes: of all cores together.
+    """
+
+    workers: int = 0
+    fork_cycles: int = 0
+    copy_cycles: int = 0
+    wait_cycles: int = 0
+    copy_latency_cycles: int = 0
+    copy_bytes_per_cycle: int = 8
+    most_copy_bytes: int = 1 << 30
+    most_copies: int = 1 << 10
+    code_cache_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True)
 class OperatingPoint:
     """A clock the MCU can run at, the voltage and run current there, and the flash wait states it needs."""
 
@@ -85,6 +106,7 @@ class Target:
     points: tuple[OperatingPoint, ...] = ()
     calibration: str = ""
     source: str = ""
+    cluster: Cluster = Cluster()
 
     def at(self, clock_hz: int) -> Target:
         """This target at one of its operating points; ValueError names those there are."""
@@ -93,6 +115,17 @@ class Target:
                 return replace(self, **vars(point))
         known = ", ".join(f"{point.clock_hz / 1e6:g}M" for point in self.points)
         raise ValueError(f"--clock {clock_hz / 1e6:g}M: {self.name} runs at {known}")
+
+    def on_cores(self, count: int) -> Target:
+        """This target with that many cores at work, the others asleep; ValueError says how many there are."""
+        if not 1 <= count <= self.cores:
+            raise ValueError(f"--cores {count}: {self.name} has {self.cores}")
+        return replace(self, cores=count)
+
+    @property
+    def is_cluster(self) -> bool:
+        """True when work is given to cores, however few, and constants are fetched to them."""
+        return self.cores > 1 or self.cluster.workers > 0
 
     @property
     def calibrated_as(self) -> str:
@@ -106,9 +139,18 @@ class Target:
         left[0] -= self.stacks_bytes()
         return tuple(replace(region, size_bytes=size) for region, size in zip(ram, left, strict=True))
 
+    def near(self) -> tuple[Region, ...]:
+        """The RAM that kernels work in: of a cluster the first region only."""
+        return self.ram()[:1] if self.is_cluster else self.ram()
+
+    def far(self) -> Region | None:
+        """The RAM of a cluster that its DMA reaches, kernels do not work in; None without one."""
+        return self.ram()[1] if self.is_cluster and len(self.ram()) > 1 else None
+
     def stacks_bytes(self) -> int:
         """Bytes of all stacks: of a cluster's workers and its controller, padded as its port does."""
-        return self.stack_bytes if self.cores == 1 else self.stack_bytes + self.cores * (self.stack_bytes + STACK_PAD)
+        workers = self.cluster.workers or (self.cores if self.cores > 1 else 0)
+        return self.stack_bytes + workers * (self.stack_bytes + STACK_PAD)
 
     def code(self) -> Region | None:
         """The RAM that functions can run from; None when they always run from flash."""
@@ -164,11 +206,11 @@ def load_target(name: str) -> Target:
 
 def parse_target(table: Mapping[str, Any], where: str) -> Target:
     """A validated Target from its TOML table; ValueError names the key, what it holds and what is allowed."""
-    unknown = sorted(set(table) - set(_SCALARS) - {"region", "cache", "point", "calibration"})
+    unknown = sorted(set(table) - set(_SCALARS) - {"region", "cache", "point", "calibration", "cluster"})
     if unknown:
         raise ValueError(
             f"{where}: unknown key {unknown[0]!r}; allowed are {', '.join(_SCALARS)}, "
-            "calibration, [[region]], [[point]] and [cache.*]"
+            "calibration, [[region]], [[point]], [cluster] and [cache.*]"
         )
     scalars = {key: _scalar(table, key, kind, where) for key, kind in _SCALARS.items()}
     regions = tuple(_region(entry, f"{where}: region {i}") for i, entry in enumerate(_array(table, "region", where)))
@@ -181,6 +223,7 @@ def parse_target(table: Mapping[str, Any], where: str) -> Target:
         data_cache=caches.get("data"),
         points=tuple(sorted(points, key=lambda point: point.clock_hz)) or (_default_point(scalars),),
         calibration=named,
+        cluster=_cluster(table.get("cluster", {}), f"{where}: cluster"),
         **scalars,
     )
     _check(target, where)
@@ -259,6 +302,17 @@ def _region(entry: object, where: str) -> Region:
     if not (0 <= region.base < 2**32 and 0 < region.size_bytes <= 2**28):
         raise ValueError(f"{where}: base must be a 32-bit address and size_bytes in 1..{2**28}")
     return region
+
+
+def _cluster(table: object, where: str) -> Cluster:
+    keys = [field.name for field in fields(Cluster)]
+    if not isinstance(table, dict) or not set(table) <= set(keys):
+        raise ValueError(f"{where}: allowed are {', '.join(keys)}")
+    values = {key: _scalar(table, key, int, where) for key in table}
+    cluster = Cluster(**values)
+    if any(value < 0 for value in values.values()) or cluster.copy_bytes_per_cycle < 1 or cluster.most_copies < 1:
+        raise ValueError(f"{where}: no value may be negative; copy_bytes_per_cycle and most_copies are at least 1")
+    return cluster
 
 
 def _caches(table: object, where: str) -> dict[str, Cache]:

@@ -26,7 +26,8 @@ class StageCount:
 @dataclass(frozen=True)
 class CoreCount:
     """One core of a cluster during a call, in cycles: asleep (barrier, no work), waiting for TCDM banks, for
-    instructions, for L2 or a second word; the rest it executed. `cycles` is the whole call, the same for every core.
+    instructions, for L2 or a second word; the rest it executed. `cycles` is the whole call, the same for every core;
+    copy_wait_cycles the part of asleep_cycles that a copy under way caused.
     """
 
     cycles: int
@@ -35,6 +36,7 @@ class CoreCount:
     bank_cycles: int
     fetch_cycles: int
     memory_cycles: int
+    copy_wait_cycles: int = 0
 
 
 @dataclass(frozen=True)

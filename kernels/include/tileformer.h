@@ -372,13 +372,22 @@ void tlf_add_scalar(const tlf_add_args *args);
 void tlf_mean_scalar(const tlf_mean_args *args);
 void tlf_pack_keys_scalar(const tlf_pack_keys_args *args);
 
-/* xpulpv2: tiles of 4 rows by 2 columns, dot products of 4 bytes in hardware loops */
-void tlf_linear_rows_sdot4x2(const tlf_linear_args *args);
-void tlf_linear_keys_sdot4x2(const tlf_linear_args *args);
-void tlf_linear_values_sdot4x2(const tlf_linear_args *args);
-void tlf_linear_add_sdot4x2(const tlf_linear_args *args);
-void tlf_probs_rows_sdot4x2(const tlf_probs_args *args);
-void tlf_attend_rows_sdot4x2(const tlf_attend_args *args);
-void tlf_attend_add_sdot4x2(const tlf_attend_args *args);
+/* xpulpv2: tiles of 4 rows by 4 columns, dot products of 4 bytes in hardware loops */
+void tlf_linear_rows_sdot4x4(const tlf_linear_args *args);
+void tlf_linear_keys_sdot4x4(const tlf_linear_args *args);
+void tlf_linear_values_sdot4x4(const tlf_linear_args *args);
+void tlf_linear_add_sdot4x4(const tlf_linear_args *args);
+void tlf_probs_rows_sdot4x4(const tlf_probs_args *args);
+void tlf_attend_rows_sdot4x4(const tlf_attend_args *args);
+void tlf_attend_add_sdot4x4(const tlf_attend_args *args);
+
+/* xpulpv2: everything that is not a matrix product, in hardware loops */
+void tlf_narrow_pulp(const tlf_narrow_args *args);
+void tlf_zero_pulp(const tlf_zero_args *args);
+void tlf_layernorm_pulp(const tlf_layernorm_args *args);
+void tlf_lut_pulp(const tlf_lut_args *args);
+void tlf_add_pulp(const tlf_add_args *args);
+void tlf_mean_pulp(const tlf_mean_args *args);
+void tlf_pack_keys_pulp(const tlf_pack_keys_args *args);
 
 #endif

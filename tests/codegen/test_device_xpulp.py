@@ -143,6 +143,9 @@ def scalar_cases() -> dict[str, tuple[int, Model]]:
     for bits in (0, 1, 8, 9, 16, 31):
         cases[f"clip {bits}"] = (op(1, 0x0A, bits), clip_model(bits, True))
         cases[f"clipu {bits}"] = (op(2, 0x0A, bits), clip_model(bits, False))
+    cases["addNr"] = (op(2, 0x20, B, 0x5B), lambda a, b, d: signed(d + a) >> b % 32)
+    cases["adduNr"] = (op(2, 0x60, B, 0x5B), lambda a, b, d: (d + a & 0xFFFF_FFFF) >> b % 32)
+    cases["addRNr"] = (op(6, 0x20, B, 0x5B), lambda a, b, d: signed(d + a + (1 << b % 32 >> 1)) >> b % 32)
     for shift in (0, 1, 7, 31):
         cases[f"addN {shift}"] = (op(2, shift, B, 0x5B), fixed(1, shift, False))
         cases[f"addRN {shift}"] = (op(6, shift, B, 0x5B), fixed(1, shift, True))
@@ -301,7 +304,8 @@ def test_inner_loop_of_the_best_kernel() -> None:
         i_type(0x7B, 6, 0, A, 4),
         i_type(0x7B, 4, 2, A, 4),  # loops 0 and 1 only
         i_type(0x0B, 3, D, A, 4),
-        r_type(0x5B, 2, 0x20, D, A, B) | 1 << 30,
+        r_type(0x5B, 3, 0x20, D, A, B),
+        r_type(0x5B, 2, 0x21, D, A, B),
         setup(0, 1),  # a loop of one instruction
     ],
 )

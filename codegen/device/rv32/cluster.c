@@ -104,6 +104,9 @@ static void notify(rv_machine *m, uint32_t id, uint32_t event, uint64_t time, ui
         core->v.x[core->wait_register] = core->event_buffer & core->event_mask;
         core->v.x[0] = 0;
         core->event_buffer &= ~core->clear_on_wake;
+        if (event == DMA_EVENT && time + latency > core->v.time) {
+            core->v.copy_waits += time + latency - core->v.time;
+        }
         wake(m, core, time + latency);
     }
 }
@@ -477,7 +480,7 @@ void tlf_rv32_begin(rv_machine *m, uint32_t caller, uint32_t sentinel, uint64_t 
         rv_core *core = &m->core[id];
         core->v.time = now;
         core->v.instructions = core->v.asleep = core->v.bank_stalls = core->v.fetch_stalls = 0;
-        core->v.memory_stalls = 0;
+        core->v.memory_stalls = core->v.copy_waits = 0;
         core->line = 0;
         core->cache = m->shared;
     }

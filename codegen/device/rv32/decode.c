@@ -185,8 +185,11 @@ static rv_insn decode_fixed(uint32_t w, uint32_t rd, uint32_t rs1, uint32_t rs2)
     const uint32_t f3 = field(w, 14, 12);
     const uint32_t is_mac = f3 == 1 || f3 == 5;
     rv_insn insn = make(OP_FIXED, rd, rs1, rs2, (int32_t)field(w, 29, 25), READS_1 | READS_2 | (is_mac ? READS_D : 0u));
-    if ((f3 & 2u) != 0 && field(w, 30, 30) != 0) {
-        return illegal();
+    if ((f3 & 2u) != 0 && field(w, 30, 30) != 0) { /* p.addNr and the like: what to shift by is in a register */
+        insn.reads |= READS_D;
+        if ((f3 & 1u) != 0 || insn.imm != 0) {
+            return illegal();
+        }
     }
     insn.function = (uint8_t)(((w >> 30) << 3) | f3);
     return insn;

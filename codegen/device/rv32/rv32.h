@@ -104,6 +104,7 @@ typedef struct {
     uint64_t time;
     uint64_t instructions;
     uint64_t asleep;
+    uint64_t copy_waits; /* the part of it that a copy under way caused */
     uint64_t bank_stalls;
     uint64_t fetch_stalls;
     uint64_t memory_stalls; /* L2 and misaligned accesses */

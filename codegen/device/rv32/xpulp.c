@@ -199,17 +199,20 @@ uint32_t rv_scalar(uint32_t function, uint32_t a, uint32_t b, int32_t imm, uint3
     }
 }
 
-/* Opcode 0x5b. selector: funct3 in bits 0-2, the two top bits of the word in bits 3-4; imm: the shift. */
+/* Opcode 0x5b. selector: funct3 in bits 0-2, the two top bits of the word in bits 3-4; imm: the shift, but for additions
+ * with bit 3 set, which add a to d and shift by b. */
 uint32_t rv_fixed(uint32_t selector, uint32_t a, uint32_t b, int32_t imm, uint32_t d)
 {
-    const uint32_t shift = (uint32_t)imm;
-    const uint32_t round = (selector & 4u) != 0 && shift != 0 ? 1u << (shift - 1) : 0u;
     const uint32_t top = selector >> 3;
     const int32_t is_add = (selector & 2u) != 0;
-    const int32_t is_signed = is_add ? top == 0 : top >= 2;
+    const int32_t by_register = is_add && (top & 1u) != 0;
+    const int32_t is_signed = is_add ? top < 2 : top >= 2;
+    const uint32_t shift = by_register ? b & 31u : (uint32_t)imm;
+    const uint32_t round = (selector & 4u) != 0 && shift != 0 ? 1u << (shift - 1) : 0u;
     uint32_t value;
     if (is_add) {
-        value = (selector & 1u) != 0 ? a - b : a + b;
+        const uint32_t second = by_register ? d : b;
+        value = (selector & 1u) != 0 ? a - second : a + second;
     } else {
         const uint32_t high = (top & 1u) != 0 ? 16 : 0;
         const uint32_t x = (a >> high) & 0xffffu;

@@ -12,7 +12,7 @@ typedef struct {
 #define L1 0x10000000u
 #define L1_BYTES 0x20000u
 
-static pi_cl_dma_cmd_t commands[COPIES]; /* in L1, where the SDK puts the cluster's data */
+static PI_L1 pi_cl_dma_cmd_t commands[COPIES];
 static uint32_t used; /* one bit a command: taken by the one core that copies */
 
 void tlf_port_init(void)

@@ -8,6 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#ifdef __riscv
+#define PI_L1 __attribute__((section(".data_l1")))
+#else
+#define PI_L1
+#endif
+
 typedef enum { PI_CL_DMA_DIR_LOC2EXT = 0, PI_CL_DMA_DIR_EXT2LOC = 1 } pi_cl_dma_dir_e;
 typedef struct {
     int32_t id;

@@ -1,0 +1,167 @@
+"""What a cluster adds to the price of calls: the slowest core's share of the work, forks, copies and the waits for them.
+
+Cores of a parallel region run at the same time: the region takes as long as the core with the largest share (all units of
+a share are alike), and a fork. Copies run beside the calls; the controller starts them and waits only for what is then
+left of one. On a single core all of this is zero and the slowest core is the only one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cost_models.calibration import Calibration
+from cost_models.counts import CallCount, CopyCount, walk
+from dse.program import Fetch, Loop, Node, Program, Stage, loops
+from dse.schedule import family_of
+from dse.target import Cluster
+
+AGAIN = 2.0  # times a line is fetched that the others drove out of a full cache
+Sizes = dict[str, int]
+
+
+@dataclass(frozen=True)
+class CriticalPath:
+    """What the slowest core and the controller do: calls, loop iterations, forks, copies started and waited for."""
+
+    calls: tuple[CallCount, ...]
+    iterations: int
+    forks: int
+    copies: int
+    moves: tuple[tuple[CopyCount, int], ...] = ()
+
+    def overhead_cycles(self, cluster: Cluster) -> float:
+        """Forks, and copies that never keep anybody waiting."""
+        moved = sum(times * _move_cycles(move, cluster) for move, times in self.moves)
+        return self.forks * cluster.fork_cycles + self.copies * (cluster.copy_cycles + cluster.wait_cycles) + moved
+
+    def cold_cycles(self, calibration: Calibration) -> dict[str, float]:
+        """Family -> cycles until the code of its kernels lies in the caches of the cores: once a stage."""
+        functions: dict[str, dict[str, int]] = {}
+        for item in self.calls if self.forks else ():
+            functions.setdefault(family_of(item.call.op), {}).update(calibration.kernels[item.call.kernel].functions)
+        return {name: calibration.code_cycles_per_byte * sum(found.values()) for name, found in functions.items()}
+
+    def reload_cycles(self, cluster: Cluster, calibration: Calibration) -> float:
+        """Cycles that kernels which call each other out of a shared code cache take to come back: none while all fit.
+
+        Lines are replaced at random, so of a kernel that comes back the share of the code that does not fit is missing;
+        what is fetched again drives out what is still needed (AGAIN, from executed schedules).
+        """
+        functions: dict[str, int] = {}
+        for item in self.calls if self.forks else ():
+            functions |= calibration.kernels[item.call.kernel].functions
+        missing = max(0.0, 1.0 - cluster.code_cache_bytes / max(1, sum(functions.values())))
+        if missing == 0.0 or len({item.call.kernel for item in self.calls}) == 1:
+            return 0.0
+        again = sum((item.times - 1) * calibration.kernels[item.call.kernel].code_bytes for item in self.calls)
+        return AGAIN * missing * calibration.code_cycles_per_byte * again
+
+    def cluster_cycles(self, cluster: Cluster, calibration: Calibration) -> float:
+        """Everything but calls, loops and waits; 0 where nothing forks and nothing is copied."""
+        cold = sum(self.cold_cycles(calibration).values())
+        return self.overhead_cycles(cluster) + cold + self.reload_cycles(cluster, calibration)
+
+
+def critical_path(stage: Stage) -> CriticalPath:
+    """The critical path of a stage; its own fetches count here, though the stage before starts them."""
+    return _path(stage.body, {}, len(stage.fetch))
+
+
+def _path(body: tuple[Node, ...], sizes: Sizes, copies: int = 0) -> CriticalPath:
+    calls: list[CallCount] = []
+    moves: list[tuple[CopyCount, int]] = []
+    iterations = forks = 0
+    for item, times in walk(body, sizes, 1, slowest=True):
+        if isinstance(item, CallCount):
+            calls.append(item)
+        elif isinstance(item, Loop):
+            iterations += times
+            copies += times * len(item.fetch)
+        elif isinstance(item, CopyCount):
+            moves.append((item, times))
+        else:
+            forks += times
+    return CriticalPath(tuple(calls), iterations, forks, copies, tuple(moves))
+
+
+def _move_cycles(move: CopyCount, cluster: Cluster) -> float:
+    """Cycles of a copy that is waited for at once: a row takes whole beats."""
+    beats = move.rows * -(-move.row_bytes // cluster.copy_bytes_per_cycle)
+    return cluster.copy_cycles + cluster.copy_latency_cycles + beats + cluster.wait_cycles
+
+
+# ---- waiting for copies ------------------------------------------------------------------------------------------------
+
+
+def copy_waits(program: Program, cluster: Cluster, price: Callable[[CallCount], float]) -> dict[str, float]:
+    """Stage -> cycles the controller waits for copies that have not ended; stages that wait for none are left out.
+
+    price: cycles of one call. What loops themselves take hides no copy here.
+    """
+    if not any(stage.fetch or any(loop.fetch for loop in loops(stage.body)) for stage in program.stages):
+        return {}
+    clock = _Clock(cluster, price)
+    for stage, following in zip(program.stages, (*program.stages[1:], None), strict=True):
+        if stage is program.stages[0]:
+            clock.ends = [clock.start(fetch, {}) for fetch in stage.fetch]
+        before = clock.waited
+        for end in clock.ends:
+            clock.wait(end)
+        clock.ends = [clock.start(fetch, {}) for fetch in following.fetch] if following else []
+        clock.run(stage.body, {})
+        clock.waits[stage.name] = clock.waited - before
+    return {name: cycles for name, cycles in clock.waits.items() if cycles}
+
+
+def _fetches(loop: Loop) -> bool:
+    return bool(loop.fetch) or any(inner.fetch for inner in loops(loop.body))
+
+
+@dataclass
+class _Clock:
+    """The controller's time, and when the DMA will have ended all copies started so far."""
+
+    cluster: Cluster
+    price: Callable[[CallCount], float]
+    now: float = 0.0
+    idle: float = 0.0
+    waited: float = 0.0
+    ends: list[float] = field(default_factory=list)
+    waits: dict[str, float] = field(default_factory=dict)
+
+    def start(self, fetch: Fetch, sizes: Sizes) -> float:
+        """When the copy ends that is started now."""
+        self.now += self.cluster.copy_cycles
+        moving = -(-fetch.size_bytes.evaluate(sizes) // self.cluster.copy_bytes_per_cycle)
+        self.idle = max(self.now, self.idle) + moving
+        return self.idle + self.cluster.copy_latency_cycles
+
+    def wait(self, end: float) -> None:
+        """The copy that ends then has ended."""
+        self.waited += max(0.0, end - self.now)
+        self.now = max(self.now, end) + self.cluster.wait_cycles
+
+    def run(self, body: tuple[Node, ...], sizes: Sizes) -> None:
+        """A body whose loops may fetch."""
+        for node in body:
+            if isinstance(node, Loop) and _fetches(node):
+                self._loop(node, sizes)
+            else:
+                self.now += self._cycles((node,), sizes)
+
+    def _loop(self, loop: Loop, sizes: Sizes) -> None:
+        extent = loop.extent.evaluate(sizes)
+        steps = [sizes | {f"{loop.var}_n": min(loop.step, extent - at)} for at in range(0, extent, loop.step)]
+        ends = [self.start(fetch, steps[0]) for fetch in loop.fetch]
+        for step, following in zip(steps, (*steps[1:], None), strict=True):
+            for end in ends:
+                self.wait(end)
+            if following is not None:
+                ends = [self.start(fetch, following) for fetch in loop.fetch]
+            self.run(loop.body, step)
+
+    def _cycles(self, body: tuple[Node, ...], sizes: Sizes) -> float:
+        path = _path(body, sizes)
+        calls = sum(item.times * self.price(item) for item in path.calls)
+        return calls + path.overhead_cycles(self.cluster)
