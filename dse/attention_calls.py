@@ -14,7 +14,7 @@ from dse.blocks import AttentionBlock
 from dse.builder import Builder, Matrix, Weights
 from dse.ir import Op
 from dse.kernel import Kernel
-from dse.layout import RIGHT, Right, panels_bytes, panels_stride_bytes
+from dse.layout import RIGHT, Right, panels_bytes, panels_stride_bytes, pitch
 from dse.program import Affine, Pointer, affine
 from dse.schedule import Attention
 
@@ -138,7 +138,7 @@ class AttentionCalls:
 
     def _right_stride(self, depth: int) -> int:
         """Bytes from one group of columns of K or V to the next: as dense as the kernels like."""
-        return -(-self.right.stride_bytes(depth) // self.align) * self.align
+        return pitch(self.right.stride_bytes(depth), self.align)
 
     def _key_depth(self) -> int:
         return self.shape.e if self.block.key is None else self.tile * self.shape.score_pad
@@ -236,7 +236,7 @@ class AttentionCalls:
         )
 
     def _map_stride(self) -> int:
-        return panels_stride_bytes(self.shape.s) if self._panels("map") else -(-self.shape.s // self.align) * self.align
+        return panels_stride_bytes(self.shape.s) if self._panels("map") else pitch(self.shape.s, self.align)
 
     def attend(
         self, e: Pointer, sums: Pointer, y: Pointer, stride: int, head: Affine, local: Affine, rows: Affine
