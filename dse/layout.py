@@ -18,7 +18,7 @@ def even(n: int) -> int:
 
 
 def pitch(stride_bytes: int, align: int) -> int:
-    """A stride as a kernel likes it: a multiple of `align` and, if that is more than 1 (words, read by several cores), not of
+    """A stride as a kernel likes it: a multiple of `align` and, if that is above 1 (words, read by several cores), not of
     32 bytes: neighbouring rows or columns then begin in different ones of 16 banks."""
     aligned = -(-stride_bytes // align) * align
     return aligned + align if align > 1 and aligned % 32 == 0 else aligned
