@@ -15,8 +15,8 @@ from dse.blocks import AttentionBlock
 from dse.builder import Builder, Matrix, Weights
 from dse.facts import facts_of
 from dse.ir import Op
-from dse.kernel import Kernels
-from dse.layout import RIGHT, Right, panels_bytes, panels_stride_bytes
+from dse.kernel import Kernels, align_of
+from dse.layout import RIGHT, Right, panels_bytes, panels_stride_bytes, pitch
 from dse.program import Affine, Pointer, affine, symbol
 from dse.schedule import Attention
 
@@ -43,8 +43,7 @@ class AttentionCalls:
         self.choice: Attention = build.schedule.attention
         self.name, self.tile = block.probs.name, self.choice.heads
         self.right = self._right()
-        served = *self._probs_kernel(self.right.name), *self._attend_kernel(self.right.name)
-        self.align = max(kernel.align for kernel in served)
+        self.align = align_of((*self._probs_kernel(self.right.name), *self._attend_kernel(self.right.name)))
         self.shape = self._shape()
         s = self.shape.s
         self.rows = min(self.choice.rows, s) or s
@@ -154,7 +153,7 @@ class AttentionCalls:
 
     def _right_stride(self, depth: int) -> int:
         """Bytes from one group of columns of K or V to the next: as dense as the kernels like."""
-        return -(-self.right.stride_bytes(depth) // self.align) * self.align
+        return pitch(self.right.stride_bytes(depth), self.align)
 
     def _key_depth(self) -> int:
         return self.shape.e if self.block.key is None else self.tile * self.shape.score_pad
@@ -269,7 +268,7 @@ class AttentionCalls:
         )
 
     def _map_stride(self) -> int:
-        return panels_stride_bytes(self.shape.s) if self._panels("map") else -(-self.shape.s // self.align) * self.align
+        return panels_stride_bytes(self.shape.s) if self._panels("map") else pitch(self.shape.s, self.align)
 
     def attend(
         self, e: Pointer, sums: Pointer, values: Pointer, y: Pointer, stride: int, head: Affine, rows: Affine

@@ -11,8 +11,8 @@ import numpy as np
 
 from dse.facts import facts_of
 from dse.ir import Array, Model, Op
-from dse.kernel import Kernels, Variants
-from dse.layout import RIGHT, Right, is_high, panels_bytes, panels_stride_bytes
+from dse.kernel import Kernels, Variants, align_of
+from dse.layout import RIGHT, Right, is_high, panels_bytes, panels_stride_bytes, pitch
 from dse.program import Affine, Buffer, Call, Constant, Loop, Node, Pointer, Stage, affine, symbol
 from dse.schedule import FAMILIES, Schedule
 
@@ -64,7 +64,7 @@ class Weights:
     @property
     def stride(self) -> int:
         """Bytes from a group of columns to the next."""
-        return self.layout.stride_bytes(self.depth)
+        return pitch(self.layout.stride_bytes(self.depth), align_of(self.kernels))
 
 
 @dataclass(frozen=True)
@@ -275,16 +275,18 @@ class Builder:
                     f"(layout {right.name}); take one head, or a multiple of {right.group // 2} heads"
                 )
             padded = -(-width // right.group) * right.group
-        known, key = _PACKED.setdefault(self.model, {}), (op.name, right.name, heads, padded, shares, depth_width)
+        known = _PACKED.setdefault(self.model, {})
+        align = align_of(kernels)
+        key = (op.name, right.name, align, heads, padded, shares, depth_width)
         if key not in known:
-            known[key] = self._pack(op, right, heads, padded, shares, depth_width)
+            known[key] = self._pack(op, right, align, heads, padded, shares, depth_width)
         data, channel, depth, high = known[key]
         for constant in (data, channel):
             self.constants.setdefault(constant.name, constant)
         return Weights(Pointer(data.name), Pointer(channel.name), right, width, padded, depth, high, kernels)
 
     def _pack(
-        self, op: Op, right: Right, heads: int, padded: int, shares: int, depth_width: int
+        self, op: Op, right: Right, align: int, heads: int, padded: int, shares: int, depth_width: int
     ) -> tuple[Constant, Constant, int, bool]:
         """(weights, channel records, depth, high) of a linear op in a layout."""
         matrix, bias, mult = (self.model.constants[op.constant(role)] for role in ("w", "bias", "mult"))
@@ -293,7 +295,8 @@ class Builder:
         matrix, bias, mult = (pad_heads(values, heads, padded) for values in (matrix, bias, mult))
         high = right.name == "quads" and is_high(mult, *_requantisation(op).values())
         channel = right.pack_channel(bias, mult, high, op.integer("shift"))
-        stored = _stored(f"{op.name}.w", right.pack(matrix)), _stored(f"{op.name}.channel", channel)
+        data = right.pack(matrix, pitch(right.stride_bytes(matrix.shape[1]), align))
+        stored = _stored(f"{op.name}.w", data), _stored(f"{op.name}.channel", channel)
         return *stored, matrix.shape[1], high
 
     def linear(

@@ -113,6 +113,11 @@ class Kernel:
 Kernels = tuple[Kernel, ...]  # one kernel, or rivals for the same calls: the first is called, the others only priced
 
 
+def align_of(kernels: Kernels) -> int:
+    """Bytes that the right-hand operands of a call are aligned to, whichever of these kernels makes it."""
+    return max(kernel.align for kernel in kernels)
+
+
 @dataclass(frozen=True, eq=False)
 class Variants:
     """What a target runs. by_op: kernel op -> variants, best (last in the manifest) first."""

@@ -17,6 +17,13 @@ def even(n: int) -> int:
     return n + n % 2
 
 
+def pitch(stride_bytes: int, align: int) -> int:
+    """A stride as a kernel likes it: a multiple of `align` and, if that is above 1 (words, read by several cores), not of
+    32 bytes: neighbouring rows or columns then begin in different ones of 16 banks."""
+    aligned = -(-stride_bytes // align) * align
+    return aligned + align if align > 1 and aligned % 32 == 0 else aligned
+
+
 # ---- panels: the left-hand operand as int16, two rows side by side ---------------------------------------------------
 
 
@@ -82,11 +89,11 @@ class Right:
         """The inverse of `encode`: (columns, depth) int8."""
         raise NotImplementedError
 
-    def pack(self, matrix: Array) -> Array:
-        """(columns, depth) int8 -> the bytes of its dense layout, flat int8; padding is zero."""
+    def pack(self, matrix: Array, stride: int) -> Array:
+        """(columns, depth) int8 -> its bytes with that stride, flat int8; padding is zero."""
         columns, depth = matrix.shape
-        out = np.zeros(self.size_bytes(columns, depth), np.int8)
-        out[self.index(0, columns, depth, self.stride_bytes(depth))] = self.encode(matrix)
+        out = np.zeros(-(-columns // self.group) * stride, np.int8)
+        out[self.index(0, columns, depth, stride)] = self.encode(matrix)
         return out
 
     def pack_channel(self, bias: Array, mult: Array, high: bool, shift: int) -> Array:
