@@ -29,23 +29,25 @@ _SCRATCHED = ("tlf_linear_args", "tlf_linear_residual_args", "tlf_probs_args", "
 
 @dataclass(frozen=True)
 class Matrix:
-    """An activation in memory, the left-hand operand of products: (…, width) int8 as `rows` or as `panels`."""
+    """An activation in memory, the left-hand operand of products: (…, width) int8 as `rows`, whose pitch suits kernels of that
+    `align`, or as `panels`."""
 
     base: Pointer
     width: int
     panels: bool = False
+    align: int = 1
 
     @property
     def stride(self) -> int:
         """Bytes from a row, or a group of two rows of panels, to the next."""
-        return panels_stride_bytes(self.width) if self.panels else self.width
+        return panels_stride_bytes(self.width) if self.panels else pitch(self.width, self.align)
 
     def at(self, row: Affine | int = 0, column: Affine | int = 0) -> Pointer:
         """Where an element lies; in panels its row and column are even."""
         if self.panels:
             offset = affine(row) * (self.stride // 2) + affine(column) * 4
         else:
-            offset = affine(row) * self.width + affine(column)
+            offset = affine(row) * self.stride + affine(column)
         return Pointer(self.base.base, self.base.offset_bytes + offset)
 
 
@@ -99,10 +101,10 @@ class Builder:
         self.buffers[name] = Buffer(name, size_bytes, role, dtype)
         return Pointer(name)
 
-    def new_matrix(self, name: str, rows: int, width: int, role: str, panels: bool) -> Matrix:
+    def new_matrix(self, name: str, rows: int, width: int, role: str, panels: bool, align: int = 1) -> Matrix:
         """A fresh (rows, width) activation as rows or panels."""
-        size = panels_bytes(rows, width) if panels else rows * width
-        return Matrix(self.new(name, size, role, "s16" if panels else "s8"), width, panels)
+        size = panels_bytes(rows, width) if panels else rows * pitch(width, align)
+        return Matrix(self.new(name, size, role, "s16" if panels else "s8"), width, panels, align)
 
     def new_tensor(self, tensor: str) -> Pointer:
         """The home of a model tensor: dense rows."""
