@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from codegen.names import unique_identifiers
 from dse.kernel import Kernel
-from dse.program import Affine, Call, Fetch, Loop, Node, Parallel, Pointer, Program, Stage, affine, symbol
+from dse.program import Affine, Call, Copy, Fetch, Loop, Node, Parallel, Pointer, Program, Stage, affine, symbol
 
 PAD = "    "
 
@@ -29,6 +29,12 @@ class Names:
         """A call that starts the copy."""
         return f"tlf_port_copy({self.pointer(fetch.dst)}, {self.pointer(fetch.src)}, {fetch.size_bytes})"
 
+    def move(self, copy: Copy) -> str:
+        """A statement that makes a copy and waits for it."""
+        sizes = f"{copy.rows}, {copy.row_bytes}, {copy.stride_bytes}"
+        source, target = self.pointer(copy.src), self.pointer(copy.dst)
+        return f"tlf_port_copy_wait(tlf_port_copy_rows({target}, {source}, {sizes}));"
+
 
 class StageText:
     """The C of one stage: `lines` of its function, and the `regions` it runs on several cores as functions of their own."""
@@ -45,6 +51,8 @@ class StageText:
                 lines += self._loop(node, depth, bound)
             elif isinstance(node, Parallel):
                 lines.append(PAD * depth + self._parallel(node, bound))
+            elif isinstance(node, Copy):
+                lines.append(PAD * depth + self.names.move(node))
             else:
                 lines += self._call(node, depth)
         return lines
@@ -132,6 +140,10 @@ def _symbols(body: tuple[Node, ...]) -> set[str]:
     for node in body:
         if isinstance(node, Call):
             terms = [value.offset_bytes if isinstance(value, Pointer) else value for _, value in node.arguments]
+            found |= {s for term in terms if term is not None for s, _ in term.terms}
+            continue
+        if isinstance(node, Copy):
+            terms = [node.dst.offset_bytes, node.src.offset_bytes, node.rows, node.row_bytes]
             found |= {s for term in terms if term is not None for s, _ in term.terms}
             continue
         found |= {s for s, _ in node.extent.terms} | _symbols(node.body)

@@ -7,12 +7,12 @@ left of one. On a single core all of this is zero and the slowest core is the on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cost_models.calibration import Calibration
-from cost_models.counts import CallCount, walk
-from dse.program import Fetch, Loop, Node, Program, Stage
+from cost_models.counts import CallCount, CopyCount, walk
+from dse.program import Fetch, Loop, Node, Program, Stage, loops
 from dse.schedule import family_of
 from dse.target import Cluster
 
@@ -28,10 +28,12 @@ class CriticalPath:
     iterations: int
     forks: int
     copies: int
+    moves: tuple[tuple[CopyCount, int], ...] = ()
 
     def overhead_cycles(self, cluster: Cluster) -> float:
         """Forks, and copies that never keep anybody waiting."""
-        return self.forks * cluster.fork_cycles + self.copies * (cluster.copy_cycles + cluster.wait_cycles)
+        moved = sum(times * _move_cycles(move, cluster) for move, times in self.moves)
+        return self.forks * cluster.fork_cycles + self.copies * (cluster.copy_cycles + cluster.wait_cycles) + moved
 
     def cold_cycles(self, calibration: Calibration) -> dict[str, float]:
         """Family -> cycles until the code of its kernels lies in the caches of the cores: once a stage."""
@@ -68,6 +70,7 @@ def critical_path(stage: Stage) -> CriticalPath:
 
 def _path(body: tuple[Node, ...], sizes: Sizes, copies: int = 0) -> CriticalPath:
     calls: list[CallCount] = []
+    moves: list[tuple[CopyCount, int]] = []
     iterations = forks = 0
     for item, times in walk(body, sizes, 1, slowest=True):
         if isinstance(item, CallCount):
@@ -75,9 +78,17 @@ def _path(body: tuple[Node, ...], sizes: Sizes, copies: int = 0) -> CriticalPath
         elif isinstance(item, Loop):
             iterations += times
             copies += times * len(item.fetch)
+        elif isinstance(item, CopyCount):
+            moves.append((item, times))
         else:
             forks += times
-    return CriticalPath(tuple(calls), iterations, forks, copies)
+    return CriticalPath(tuple(calls), iterations, forks, copies, tuple(moves))
+
+
+def _move_cycles(move: CopyCount, cluster: Cluster) -> float:
+    """Cycles of a copy that is waited for at once: a row takes whole beats."""
+    beats = move.rows * -(-move.row_bytes // cluster.copy_bytes_per_cycle)
+    return cluster.copy_cycles + cluster.copy_latency_cycles + beats + cluster.wait_cycles
 
 
 # ---- waiting for copies ------------------------------------------------------------------------------------------------
@@ -88,7 +99,7 @@ def copy_waits(program: Program, cluster: Cluster, price: Callable[[CallCount], 
 
     price: cycles of one call. What loops themselves take hides no copy here.
     """
-    if not any(stage.fetch or any(_fetching(stage.body)) for stage in program.stages):
+    if not any(stage.fetch or any(loop.fetch for loop in loops(stage.body)) for stage in program.stages):
         return {}
     clock = _Clock(cluster, price)
     for stage, following in zip(program.stages, (*program.stages[1:], None), strict=True):
@@ -103,8 +114,8 @@ def copy_waits(program: Program, cluster: Cluster, price: Callable[[CallCount], 
     return {name: cycles for name, cycles in clock.waits.items() if cycles}
 
 
-def _fetching(body: tuple[Node, ...]) -> Iterable[Loop]:
-    return (node for node in body if isinstance(node, Loop) and node.fetch)
+def _fetches(loop: Loop) -> bool:
+    return bool(loop.fetch) or any(inner.fetch for inner in loops(loop.body))
 
 
 @dataclass
@@ -134,7 +145,7 @@ class _Clock:
     def run(self, body: tuple[Node, ...], sizes: Sizes) -> None:
         """A body whose loops may fetch."""
         for node in body:
-            if isinstance(node, Loop) and node.fetch:
+            if isinstance(node, Loop) and _fetches(node):
                 self._loop(node, sizes)
             else:
                 self.now += self._cycles((node,), sizes)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dse.layout import even
-from dse.program import Affine, Call, Loop, Node, Parallel, Pointer, Program, Stage
+from dse.program import Affine, Call, Copy, Loop, Node, Parallel, Pointer, Program, Stage
 
 Sizes = Mapping[str, int]
 
@@ -23,6 +23,15 @@ class CallCount:
     call: Call
     sizes: dict[str, int]
     times: int
+
+
+@dataclass(frozen=True)
+class CopyCount:
+    """A copy of that many rows of that many bytes."""
+
+    copy: Copy
+    rows: int
+    row_bytes: int
 
 
 def count_calls(stage: Stage) -> tuple[tuple[CallCount, ...], int]:
@@ -39,13 +48,16 @@ def count_calls(stage: Stage) -> tuple[tuple[CallCount, ...], int]:
 
 def walk(
     body: tuple[Node, ...], sizes: dict[str, int], times: int, slowest: bool = False
-) -> Iterator[tuple[CallCount | Loop | Parallel, int]]:
+) -> Iterator[tuple[CallCount | CopyCount | Loop | Parallel, int]]:
     """(call, loop iteration or region, how often) of a body at these symbols; of a region only the core with the largest
     share when `slowest`."""
     for node in body:
         if isinstance(node, Call):
             values = {k: v.evaluate(sizes) if v.terms else v.const for k, v in node.arguments if isinstance(v, Affine)}
             yield CallCount(node, values, times), times
+            continue
+        if isinstance(node, Copy):
+            yield CopyCount(node, node.rows.evaluate(sizes), node.row_bytes.evaluate(sizes)), times
             continue
         if isinstance(node, Parallel):
             yield node, times
@@ -166,6 +178,8 @@ def fetched_bytes(stage: Stage) -> int:
 def _fetched(body: tuple[Node, ...], sizes: dict[str, int], times: int) -> int:
     total = 0
     for node in body:
+        if isinstance(node, Copy):
+            total += times * node.rows.evaluate(sizes) * node.row_bytes.evaluate(sizes)
         if isinstance(node, Loop):
             full, rest = divmod(node.extent.evaluate(sizes), node.step)
             for count, turns in ((node.step, full), (rest, int(rest > 0))):

@@ -62,9 +62,12 @@ def price_part(
 
 
 def _floors(program: Program, scratch: Mapping[str, str]) -> dict[str, int]:
-    """Family -> most bytes alive at any call, scratch of other families left out. `scratch`: buffer -> family."""
+    """Family -> most bytes alive near the cores at any call, scratch of other families left out.
+
+    scratch: buffer -> family.
+    """
     spans = live_spans(program.stages, program.input.base, program.output.base)
-    buffers = [(spans[b.name], b.size_bytes, scratch.get(b.name, "")) for b in program.buffers]
+    buffers = [(spans[b.name], b.size_bytes, scratch.get(b.name, "")) for b in program.buffers if not b.region]
     floors = dict.fromkeys(FAMILIES, 0)
     for leaf in {span.first for span, _, _ in buffers}:
         alive = dict.fromkeys(("", *FAMILIES), 0)

@@ -5,7 +5,7 @@ that body it is alive from the first to the last child node that touches it (a c
 Written as leaf positions in text order, that is one interval a buffer, so two buffers conflict exactly when their
 intervals meet, and placement is interval packing. Three things reach further: whatever a parallel region touches is alive
 in all of it (the cores do not wait for each other), the double buffers of a loop that fetches are alive in all of the
-loop, and what a stage fetches is alive from the stage before on.
+loop, and what a stage fetches is alive from the stage before to its own end.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dse.program import Buffer, Call, Node, Parallel, Pointer, Stage
+from dse.program import Buffer, Call, Copy, Node, Parallel, Pointer, Stage
 from dse.target import Region
 
 ALIGN_BYTES = 4
@@ -36,26 +36,27 @@ def live_spans(stages: Sequence[Stage], input_name: str, output_name: str) -> di
     body: tuple[Node, ...] = tuple(node for stage in stages for node in stage.body)
     inside, touched, end = _touches(body, 0)
     spans = _hulls(inside, touched)
-    for name, first in _fetched_ahead(stages).items():
-        spans[name] = Span(first, spans[name].last)
+    spans |= _fetched_ahead(stages)
     for name, reach in ((input_name, Span(0, 0)), (output_name, Span(end - 1, end - 1))):
         reached = [reach, *touched.get(name, ())]
         spans[name] = Span(min(span.first for span in reached), max(span.last for span in reached))
     return spans
 
 
-def _fetched_ahead(stages: Sequence[Stage]) -> dict[str, int]:
-    """What stages fetch -> the first leaf of the stage before, where the copy may start."""
-    found: dict[str, int] = {}
+def _fetched_ahead(stages: Sequence[Stage]) -> dict[str, Span]:
+    """What stages fetch -> from the first leaf of the stage before, where the copy may start, to the last of its own: no
+    turn of a loop writes it again."""
+    found: dict[str, Span] = {}
     before = start = 0
     for stage in stages:
-        found |= {fetch.dst.base: before for fetch in stage.fetch if fetch.dst.base not in found}
-        before, start = start, start + sum(_leaf_count(node) for node in stage.body)
+        after = start + sum(_leaf_count(node) for node in stage.body)
+        found |= {fetch.dst.base: Span(before, after - 1) for fetch in stage.fetch}
+        before, start = start, after
     return found
 
 
 def _leaf_count(node: Node) -> int:
-    return 1 if isinstance(node, Call) else sum(_leaf_count(child) for child in node.body)
+    return 1 if isinstance(node, Call | Copy) else sum(_leaf_count(child) for child in node.body)
 
 
 def _touches(body: tuple[Node, ...], start: int) -> tuple[dict[str, Span], dict[str, list[Span]], int]:
@@ -65,7 +66,7 @@ def _touches(body: tuple[Node, ...], start: int) -> tuple[dict[str, Span], dict[
     touched: dict[str, list[Span]] = {}
     position = start
     for node in body:
-        if isinstance(node, Call):
+        if isinstance(node, Call | Copy):
             span = Span(position, position)
             inner = dict.fromkeys(_names(node), span)
             position += 1
@@ -76,7 +77,7 @@ def _touches(body: tuple[Node, ...], start: int) -> tuple[dict[str, Span], dict[
             if isinstance(node, Parallel):
                 inner = dict.fromkeys(inner, span)
             else:
-                inner |= {fetch.dst.base: span for fetch in node.fetch}
+                inner |= {pointer.base: span for fetch in node.fetch for pointer in (fetch.dst, fetch.src)}
         inside.update(inner)
         for name in inner:
             touched.setdefault(name, []).append(span)
@@ -90,7 +91,9 @@ def _hulls(inside: dict[str, Span], touched: dict[str, list[Span]]) -> dict[str,
     }
 
 
-def _names(call: Call) -> set[str]:
+def _names(call: Call | Copy) -> set[str]:
+    if isinstance(call, Copy):
+        return {call.dst.base, call.src.base}
     return {value.base for _, value in call.arguments if isinstance(value, Pointer)}
 
 

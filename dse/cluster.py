@@ -11,7 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from dse.layout import RIGHT, Right
-from dse.program import Affine, Buffer, Call, Constant, Fetch, Loop, Node, Parallel, Pointer, Stage, affine, symbol
+from dse.program import (
+    Affine,
+    Buffer,
+    Call,
+    Constant,
+    Copy,
+    Fetch,
+    Loop,
+    Node,
+    Parallel,
+    Pointer,
+    Stage,
+    affine,
+    symbol,
+)
 
 _SHARE = "share"
 _MAP_LOOPS = ("sub", "one")  # of lower_attention: row steps of the map, heads
@@ -41,31 +55,64 @@ def share_work(stages: list[Stage], buffers: dict[str, Buffer], ways: int, split
     """
     shared = []
     for stage in stages:
-        body = tuple(_share_node(node, ways, split, {}) for node in stage.body)
+        body = tuple(_share_node(node, ways, split, {}, buffers) for node in stage.body)
         shared.append(replace(stage, body=body))
-    return _privatise(shared, buffers, ways)
+    return _privatise(shared, buffers)
 
 
-def _share_node(node: Node, ways: int, split: str, largest: Mapping[str, int]) -> Node:
+def _share_node(node: Node, ways: int, split: str, largest: Mapping[str, int], buffers: dict[str, Buffer]) -> Node:
     if isinstance(node, Call):
         return _share_call(node, ways, largest)
+    if isinstance(node, Copy):
+        return node
     assert isinstance(node, Loop)
     if node.var in _MAP_LOOPS:
-        region = _share_map(node, ways, split)
+        region = _share_map(node, ways, split, largest, buffers)
         if region is not None:
             return region
     inner = {**largest, f"{node.var}_n": node.step}
-    return replace(node, body=tuple(_share_node(child, ways, split, inner) for child in node.body))
+    return replace(node, body=tuple(_share_node(child, ways, split, inner, buffers) for child in node.body))
 
 
-def _share_map(loop: Loop, ways: int, split: str) -> Parallel | None:
+def _share_map(
+    loop: Loop, ways: int, split: str, largest: Mapping[str, int], buffers: dict[str, Buffer]
+) -> Parallel | None:
     """Row steps and heads of scores–softmax–softmax·V as one region; None when there is nothing to cut."""
     heads = loop if loop.var == "one" else next((n for n in loop.body if isinstance(n, Loop) and n.var == "one"), None)
     if heads is not None and (split == "heads" or loop is heads) and not _heads_collide(heads):
-        return _region(loop, heads, ways, 1)
+        return _region(loop, heads, min(ways, _most(heads.extent, largest)), 1)
     if loop.var == "sub":
-        return _region(loop, loop, ways, min(loop.step, 4))
+        most = _most(loop.extent, largest)
+        grain = min((4, 2, 1), key=lambda rows: _turns(Parallel(_SHARE, affine(most), rows, ways, ())))
+        grain = max(grain, 2 if any(call.op.endswith("_panels") for call in _calls((loop,))) else 1)
+        shares = Parallel(_SHARE, affine(most), grain, ways, ()).shares(most)
+        loop = _shrink(loop, max(count for _, count in shares), buffers)
+        return _region(loop, loop, min(ways, -(-most // grain)), grain)
     return None
+
+
+def _shrink(loop: Loop, share: int, buffers: dict[str, Buffer]) -> Loop:
+    """The loop over map rows with no more rows a step than a core has, nor in the map of one core."""
+    if share >= loop.step or any(call.op.endswith("_panels") for call in _calls(loop.body)):
+        return loop
+    names = {p.base for call in _calls(loop.body) for _, p in call.arguments if isinstance(p, Pointer)}
+    for name in names & set(buffers):
+        if buffers[name].role in ("map", "sum"):
+            buffers[name] = replace(buffers[name], size_bytes=buffers[name].size_bytes // loop.step * share)
+    return replace(loop, step=share)
+
+
+_TURNS = (0.0, 0.4, 0.65, 0.85)  # of a turn of four rows, what the kernels take for the rows that are left
+
+
+def _turns(region: Parallel) -> float:
+    """About how long the core with the most rows works."""
+    rows = max(count for _, count in region.shares(region.extent.const))
+    return rows // 4 + _TURNS[rows % 4]
+
+
+def _most(extent: Affine, largest: Mapping[str, int]) -> int:
+    return extent.evaluate({name: largest.get(name, 0) for name, _ in extent.terms})
 
 
 def _heads_collide(heads: Loop) -> bool:
@@ -157,13 +204,15 @@ def _as_panels(op: str, z: Mapping[str, int], operand: str) -> bool:
 def _calls(body: tuple[Node, ...]) -> list[Call]:
     found: list[Call] = []
     for node in body:
-        found += [node] if isinstance(node, Call) else _calls(node.body)
+        found += [node] if isinstance(node, Call) else [] if isinstance(node, Copy) else _calls(node.body)
     return found
 
 
 def _substitute(node: Node, values: Mapping[str, Affine]) -> Node:
     if isinstance(node, Call):
         return replace(node, arguments=tuple((name, _moved(value, values)) for name, value in node.arguments))
+    if isinstance(node, Copy):
+        raise ValueError("a copy cannot be shared between cores")
     body = tuple(_substitute(child, values) for child in node.body)
     return replace(node, extent=node.extent.substitute(values), body=body)
 
@@ -177,12 +226,14 @@ def _moved(value: Pointer | Affine | None, values: Mapping[str, Affine]) -> Poin
 # ---- buffers of a core -------------------------------------------------------------------------------------------------
 
 
-def _privatise(stages: list[Stage], buffers: dict[str, Buffer], ways: int) -> list[Stage]:
+def _privatise(stages: list[Stage], buffers: dict[str, Buffer]) -> list[Stage]:
     """A buffer that only one region uses, at the same place on every core, becomes one a core."""
     users: dict[str, set[int]] = {}
     same: dict[str, bool] = {}
-    for region, pointer in _pointers(stages):
+    ways: dict[str, int] = {}
+    for region, cores, pointer in _pointers(stages):
         users.setdefault(pointer.base, set()).add(region)
+        ways[pointer.base] = cores
         own = all(not name.startswith(_SHARE) for name, _ in pointer.offset_bytes.terms)
         same[pointer.base] = same.get(pointer.base, True) and own
     private = {n for n, found in users.items() if n in buffers and len(found) == 1 and min(found) >= 0 and same[n]}
@@ -190,33 +241,54 @@ def _privatise(stages: list[Stage], buffers: dict[str, Buffer], ways: int) -> li
     strides = {}
     for name in sorted(private):
         strides[name] = -(-buffers[name].size_bytes // 4) * 4
-        buffers[name] = replace(buffers[name], size_bytes=strides[name] * ways)
+        buffers[name] = replace(buffers[name], size_bytes=strides[name] * ways[name])
     return [replace(stage, body=tuple(_offset_private(node, strides) for node in stage.body)) for stage in stages]
 
 
-def _pointers(stages: list[Stage]) -> list[tuple[int, Pointer]]:
-    """(number of the region or -1, pointer) of every operand."""
-    found: list[tuple[int, Pointer]] = []
+def _pointers(stages: list[Stage]) -> list[tuple[int, int, Pointer]]:
+    """(number of the region or -1, cores it runs on, pointer) of every operand."""
+    found: list[tuple[int, int, Pointer]] = []
     regions = 0
 
-    def visit(node: Node, region: int) -> None:
+    def visit(node: Node, region: int, cores: int) -> None:
         nonlocal regions
         if isinstance(node, Call):
-            found.extend((region, value) for _, value in node.arguments if isinstance(value, Pointer))
+            found.extend((region, cores, value) for _, value in node.arguments if isinstance(value, Pointer))
+            return
+        if isinstance(node, Copy):
+            found.append((region, cores, node.near))
             return
         if isinstance(node, Parallel):
-            region = regions
+            region, cores = regions, node.ways
             regions += 1
         for child in node.body:
-            visit(child, region)
+            visit(child, region, cores)
 
     for stage in stages:
         for node in stage.body:
-            visit(node, -1)
+            visit(node, -1, 1)
+    return found
+
+
+def _copied(stages: list[Stage]) -> list[Pointer]:
+    """Where the copies of tiles come from, and what goes along."""
+    found: list[Pointer] = []
+
+    def visit(node: Node) -> None:
+        if isinstance(node, Copy):
+            found.append(node.far)
+        for child in node.body if isinstance(node, Loop | Parallel) else ():
+            visit(child)
+
+    for stage in stages:
+        for node in stage.body:
+            visit(node)
     return found
 
 
 def _offset_private(node: Node, strides: Mapping[str, int]) -> Node:
+    if isinstance(node, Copy):
+        return node
     if not isinstance(node, Call):
         return replace(node, body=tuple(_offset_private(child, strides) for child in node.body))
     arguments = []
@@ -243,7 +315,7 @@ def fetch_constants(
     lie together in one block, which is fetched during the stage before. No copy is larger than most_copy_bytes, and half of
     most_copies is left to the block of the stage that follows.
     """
-    kept: dict[str, Constant] = {}
+    kept = {p.base: constants[p.base] for p in _copied(stages) if p.base in constants}
     done = []
     for stage in stages:
         walked: dict[str, tuple[str, int]] = {}
@@ -251,7 +323,7 @@ def fetch_constants(
             if isinstance(node, Loop):
                 found = [(n, size) for n, size in _walked(node, stage, constants).items() if size <= most_copy_bytes]
                 walked |= {name: (node.var, size) for name, size in found[: most_copies // 2]}
-        names = sorted({p.base for _, p in _pointers([stage]) if p.base in constants})
+        names = sorted({p.base for _, _, p in _pointers([stage]) if p.base in constants})
         whole = [name for name in names if name not in walked]
         homes: dict[str, Affine] = {}
         fetch: tuple[Fetch, ...] = ()
@@ -291,7 +363,7 @@ def _block(names: list[str], constants: Mapping[str, Constant]) -> tuple[bytes, 
 def _walked(loop: Loop, stage: Stage, constants: Mapping[str, Constant]) -> dict[str, int]:
     """Constants the loop walks through -> bytes a step: every use moves on by the same bytes an index."""
     steps: dict[str, set[int]] = {}
-    for _, pointer in _pointers([stage]):
+    for _, _, pointer in _pointers([stage]):
         if pointer.base in constants:
             steps.setdefault(pointer.base, set()).add(dict(pointer.offset_bytes.terms).get(loop.var, 0))
     found: dict[str, int] = {}
@@ -334,10 +406,12 @@ def _read_near(
         return pointer
 
     def visit(child: Node) -> Node:
+        if isinstance(child, Copy):
+            return child
         if isinstance(child, Call):
             near = ((n, near_pointer(v) if isinstance(v, Pointer) else v) for n, v in child.arguments)
             return replace(child, arguments=tuple(near))
         return replace(child, body=tuple(visit(inner) for inner in child.body))
 
     result = visit(node)
-    return replace(result, fetch=tuple(fetches)) if isinstance(result, Loop) and fetches else result
+    return replace(result, fetch=result.fetch + tuple(fetches)) if isinstance(result, Loop) and fetches else result

@@ -16,7 +16,7 @@ from dse import quant
 from dse.ir import Array
 from dse.layout import RIGHT, Right
 from dse.memory import Memory
-from dse.program import Call, Fetch, Loop, Node, Parallel, Pointer, Program
+from dse.program import Call, Copy, Fetch, Loop, Node, Parallel, Pointer, Program
 from dse.target import Cluster
 
 
@@ -131,9 +131,19 @@ def _run(body: tuple[Node, ...], symbols: dict[str, int], memory: Memory, counte
                         memory.core = core
                         inner = symbols | {node.var: first, f"{node.var}_n": count, "core": core}
                         _run(node.body, inner, memory, counters, stage)
+        elif isinstance(node, Copy):
+            _copy(node, symbols, memory, counters, stage)
         else:
             counters.calls[stage, node.kernel] += 1
             counters.macs[stage] += _RUN[node.op](_Frame(memory, node, symbols))
+
+
+def _copy(copy: Copy, symbols: dict[str, int], memory: Memory, counters: Counters, stage: str) -> None:
+    rows, row_bytes = copy.rows.evaluate(symbols), copy.row_bytes.evaluate(symbols)
+    counters.fetched_bytes[stage] += rows * row_bytes
+    source, target = ((p.base, p.offset_bytes.evaluate(symbols)) for p in (copy.src, copy.dst))
+    strides = (copy.stride_bytes, row_bytes) if copy.inward else (row_bytes, copy.stride_bytes)
+    memory.arrive([memory.start_copy(source, target, (rows, row_bytes), strides)])
 
 
 def _run_loop(loop: Loop, symbols: dict[str, int], memory: Memory, counters: Counters, stage: str) -> None:
@@ -161,7 +171,7 @@ def _issue(
         counters.fetched_bytes[stage] += size
         source = fetch.src.base, fetch.src.offset_bytes.evaluate(symbols)
         target = fetch.dst.base, fetch.dst.offset_bytes.evaluate(symbols)
-        tickets.append(memory.start_copy(source, target, size))
+        tickets.append(memory.start_copy(source, target, (1, size)))
     return tickets
 
 

@@ -16,6 +16,7 @@ from dse.lower_attention import lower_attention
 from dse.program import Buffer, Program, affine
 from dse.schedule import Schedule
 from dse.target import Target
+from dse.tiles import tile_stages
 
 
 def lower(model: Model, schedule: Schedule, target: Target, kernels: Mapping[str, Kernel]) -> Program:
@@ -27,8 +28,11 @@ def lower(model: Model, schedule: Schedule, target: Target, kernels: Mapping[str
     build = _lower_ops(model, model.ops, model.input, schedule, target, variants)
     spans = live_spans(build.stages, build.tensor(model.input).base, build.tensor(model.output).base)
     roles = {buffer.name: buffer.role for buffer in build.buffers.values()}
-    wanted = place.preferences(schedule.place, roles, [region.name for region in target.ram()])
-    buffers = place_buffers(tuple(build.buffers.values()), spans, target.ram(), wanted)
+    wanted = place.preferences(schedule.place, roles, [region.name for region in target.near()])
+    near = tuple(buffer for buffer in build.buffers.values() if not buffer.region)
+    buffers = place_buffers(near, spans, target.near(), wanted)
+    if (region := target.far()) is not None:
+        buffers += place_buffers(tuple(b for b in build.buffers.values() if b.region), spans, (region,), {})
     return _program(build, model.input, model.output, buffers, target.name, schedule.digest())
 
 
@@ -59,6 +63,9 @@ def _lower_ops(
             _feed_forward(build, block.up, block.activation, block.down)
         else:
             _LOWER[op.kind](build, op)
+    far = target.far()
+    if schedule.tiles and far is not None:
+        build.stages = tile_stages(build.stages, build.buffers, schedule.tiles, far.name)
     if target.is_cluster:
         build.stages = share_work(build.stages, build.buffers, target.cores, schedule.split)
         limits = target.cluster.most_copy_bytes, target.cluster.most_copies

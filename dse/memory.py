@@ -96,14 +96,22 @@ class Memory:
 
     # ---- copies and cores ----------------------------------------------------------------------------------------
 
-    def start_copy(self, source: tuple[str, int], target: tuple[str, int], size: int) -> int:
-        """Start copying constant bytes; returns the ticket to `arrive` with. Nobody may touch the target before."""
+    def start_copy(
+        self,
+        source: tuple[str, int],
+        target: tuple[str, int],
+        shape: tuple[int, int],
+        strides: tuple[int, int] = (0, 0),
+    ) -> int:
+        """Start copying (rows, bytes of a row); returns the ticket to `arrive` with. Nobody may touch the target before.
+
+        source, target: (base, offset); strides: bytes from row to row of the source and of the target.
+        """
         base, offset = target
-        buffer, index = self.buffers[base], np.arange(size) + offset
+        size = shape[0] * shape[1]
+        buffer, index = self.buffers[base], row_index(offset, *shape, strides[1]).reshape(-1)
         self._check_range(buffer, index)
-        data = np.frombuffer(self.constants[source[0]].data, np.uint8)[source[1] : source[1] + size]
-        if len(data) != size:
-            raise OverlapError(f"{source[0]}: a copy of {size} bytes at {source[1]} reaches beyond the constant")
+        data = self._source(source[0], row_index(source[1], *shape, strides[0]).reshape(-1))
         where = index + buffer.offset_bytes
         self.owners[buffer.region][where] = _IN_FLIGHT
         ticket = self._tickets
@@ -112,6 +120,22 @@ class Memory:
             raise CopyError(f"{base}: a copy of {size} bytes beside {len(self._copies)} others; limits {self._limits}")
         self._copies[ticket] = (base, where, data)
         return ticket
+
+    def _source(self, base: str, index: Array) -> Array:
+        """The bytes a copy reads."""
+        if base in self.constants:
+            flash = np.frombuffer(self.constants[base].data, np.uint8)
+            if index.max() >= len(flash):
+                raise OverlapError(f"{base}: a copy of {index.size} bytes reaches beyond the constant")
+            found: Array = flash[index]
+            return found
+        buffer = self.buffers[base]
+        self._check_range(buffer, index)
+        where = index + buffer.offset_bytes
+        if (self.owners[buffer.region][where] != self.ids[base]).any():
+            raise OverlapError(f"{base}: a copy reads bytes it does not own in {buffer.region}")
+        values: Array = self.arenas[buffer.region][where]
+        return values
 
     def arrive(self, tickets: Sequence[int]) -> None:
         """Wait for copies: from now on their targets can be read."""

@@ -159,7 +159,7 @@ def prices_of(prepared: Prepared, budget: Budget = Budget(), wait_states: int = 
 def limits_of(prepared: Prepared, budget: Budget) -> Limits:
     """The limits that the sums over a whole network must meet."""
     code = prepared.target.code()
-    capacity = sum(region.size_bytes for region in (*prepared.target.ram(), *((code,) if code else ())))
+    capacity = sum(region.size_bytes for region in (*prepared.target.near(), *((code,) if code else ())))
     flash = prepared.target.flash_bytes()
     return Limits(
         ram_bytes=capacity if budget.ram_bytes is None else min(capacity, budget.ram_bytes),

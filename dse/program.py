@@ -127,11 +127,35 @@ class Call:
 
 @dataclass(frozen=True)
 class Fetch:
-    """A copy of `size_bytes` from where constants lie to a buffer near the cores, by a DMA while the cores compute."""
+    """A copy of `size_bytes` from where constants or far activations lie to a buffer near the cores, by a DMA while the
+    cores compute."""
 
     dst: Pointer
     src: Pointer
     size_bytes: Affine
+
+
+@dataclass(frozen=True)
+class Copy:
+    """`rows` rows of `row_bytes` bytes between memories, by a DMA that is waited for: packed near the cores, `stride_bytes`
+    apart far from them (the source when `inward`, else the destination)."""
+
+    dst: Pointer
+    src: Pointer
+    rows: Affine
+    row_bytes: Affine
+    stride_bytes: int
+    inward: bool
+
+    @property
+    def near(self) -> Pointer:
+        """The side near the cores."""
+        return self.dst if self.inward else self.src
+
+    @property
+    def far(self) -> Pointer:
+        """The other side."""
+        return self.src if self.inward else self.dst
 
 
 @dataclass(frozen=True)
@@ -167,7 +191,7 @@ class Parallel:
         return tuple((a, b - a) for a, b in pairwise(edges))
 
 
-Node = Call | Loop | Parallel
+Node = Call | Copy | Loop | Parallel
 
 
 @dataclass(frozen=True)
@@ -186,7 +210,7 @@ def loops(body: tuple[Node, ...]) -> Iterator[Loop]:
     for node in body:
         if isinstance(node, Loop):
             yield node
-        if not isinstance(node, Call):
+        if isinstance(node, Loop | Parallel):
             yield from loops(node.body)
 
 
@@ -235,7 +259,7 @@ def _calls(body: tuple[Node, ...]) -> Iterator[Call]:
     for node in body:
         if isinstance(node, Call):
             yield node
-        else:
+        elif isinstance(node, Loop | Parallel):
             yield from _calls(node.body)
 
 
@@ -267,6 +291,8 @@ def _print_body(body: tuple[Node, ...], depth: int) -> list[str]:
         elif isinstance(node, Parallel):
             lines.append(f"{pad}parallel {node.var} in 0..{node.extent} grain {node.grain} on {node.ways} cores")
             lines += _print_body(node.body, depth + 1)
+        elif isinstance(node, Copy):
+            lines.append(f"{pad}copy {_show(node.dst)} <- {_show(node.src)}, {node.rows} rows of {node.row_bytes} B")
         else:
             fields = ", ".join(f"{name}={_show(value)}" for name, value in node.arguments)
             lines.append(f"{pad}{node.kernel}({fields})  # {node.source}")

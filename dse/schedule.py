@@ -52,7 +52,8 @@ class FeedForward:
 class Schedule:
     """form: fused weights; kernels: (family, variant suffix); panels: which left-hand operands are kept as int16 panels
     (of PANELS); residual: "separate" adds, or "fused" into the epilogue of the linear before; place: which buffers prefer
-    which RAM region; code: the region functions run from; split: what a core takes of the attention map."""
+    which RAM region; code: the region functions run from; split: what a core takes of the attention map; tiles: rows of
+    activations near the cores at a time, 0 = all of them."""
 
     form: str
     attention: Attention
@@ -63,6 +64,7 @@ class Schedule:
     place: str = "first"
     code: str = "flash"
     split: str = "heads"
+    tiles: int = 0
 
     def variant(self, family: str) -> str:
         """The variant chosen for a kernel family (of FAMILIES); "ref" when nothing was chosen."""
@@ -83,6 +85,7 @@ class Schedule:
         return (
             f"form {self.form}; {attention}; panels {panels}{pair}; residual {self.residual}; {variants}; "
             f"place {self.place}; code {self.code}; split {self.split}"
+            + (f"; tiles of {self.tiles} rows" if self.tiles else "")
         )
 
     def to_toml(self) -> str:
@@ -90,6 +93,7 @@ class Schedule:
         panels = ", ".join(f'"{name}"' for name in self.panels)
         lines = [f'form = "{self.form}"', f"panels = [{panels}]"]
         lines += [f'{key} = "{getattr(self, key)}"' for key in ("residual", "place", "code", "split")]
+        lines += [f"tiles = {self.tiles}"]
         lines += ["", "[kernels]", *(f'{family} = "{variant}"' for family, variant in self.kernels)]
         for title, part in (("attention", self.attention), ("feed_forward", self.feed_forward)):
             lines += ["", f"[{title}]"]
@@ -134,6 +138,7 @@ def parse_schedule(table: dict[str, Any], where: str) -> Schedule:
         place=_typed(table, "place", "first", where),
         code=_typed(table, "code", "flash", where),
         split=_typed(table, "split", "heads", where),
+        tiles=_whole(table, "tiles", where),
     )
 
 
@@ -141,6 +146,13 @@ def _typed(table: dict[str, Any], key: str, default: str, where: str) -> str:
     value = table.get(key, default)
     if not isinstance(value, str):
         raise ValueError(f"{where}: {key} must be text, got {value!r}")
+    return value
+
+
+def _whole(table: dict[str, Any], key: str, where: str) -> int:
+    value = table.get(key, 0)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{where}: {key} must be a whole number, got {value!r}")
     return value
 
 

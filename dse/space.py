@@ -52,6 +52,7 @@ class Space:
             place=str(point["place"]),
             code=str(point["code"]),
             split=str(point["split"]),
+            tiles=int(point["tiles"]),
         )
 
     def _kernels_agree(self, form: str, tile: int, kernels: Mapping[str, str], panels: tuple[str, ...]) -> bool:
@@ -82,6 +83,7 @@ class Space:
             "place": schedule.place,
             "code": schedule.code,
             "split": schedule.split,
+            "tiles": schedule.tiles,
         }
 
     def schedules(self) -> Iterator[Schedule]:
@@ -158,6 +160,7 @@ def check_schedule(schedule: Schedule, space: Space) -> None:
         ("code", schedule.code, context.code),
         ("split", schedule.split, SPLITS),
         ("residual", schedule.residual, ("separate", "fused")),
+        ("tiles > 0", schedule.tiles > 0, (False, True) if context.far else (False,)),
         ("attention.outer", a.outer, ("heads", "rows")),
         ("attention.query", a.query, ("ahead", "rows")),
         ("attention.output", a.output, ("after", "rows", "accumulate")),
@@ -219,7 +222,9 @@ def build_space(models: Mapping[str, Model], target: Target, kernels: Mapping[st
         layouts={(family_of(k.op), k.name.removeprefix(k.op + "_")): k.layout for k in known if k.layout},
         widths=_widths(models),
         has_residual=any(op.kind == "add" and len(op.inputs) == 2 for op in model.ops),
-        regions=tuple(region.name for region in target.ram()),
+        regions=tuple(region.name for region in target.near()),
+        far=far.name if (far := target.far()) else "",
+        near_bytes=target.near()[0].size_bytes,
         cores=target.cores,
         code=("flash", *((region.name,) if (region := target.code()) else ())),
         has_attention=bool(attentions),

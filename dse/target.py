@@ -139,6 +139,14 @@ class Target:
         left[0] -= self.stacks_bytes()
         return tuple(replace(region, size_bytes=size) for region, size in zip(ram, left, strict=True))
 
+    def near(self) -> tuple[Region, ...]:
+        """The RAM that kernels work in: of a cluster the first region only."""
+        return self.ram()[:1] if self.is_cluster else self.ram()
+
+    def far(self) -> Region | None:
+        """The RAM of a cluster that its DMA reaches, kernels do not work in; None without one."""
+        return self.ram()[1] if self.is_cluster and len(self.ram()) > 1 else None
+
     def stacks_bytes(self) -> int:
         """Bytes of all stacks: of a cluster's workers and its controller, padded as its port does."""
         workers = self.cluster.workers or (self.cores if self.cores > 1 else 0)

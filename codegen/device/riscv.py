@@ -32,8 +32,8 @@ _WHAT = {
     11: "DMA transfer outside L1 and L2, of zero bytes, or one too many",
 }
 _WITH_ADDRESS = (4, 5, 6, 7, 11)
-_KINDS = {"flash": 0, "l1": 2, "l2": 3}
-_RAM = 1
+_KINDS = {"flash": 0, "l1": 2, "l2": 3, "l2_data": 3}
+_RAM, _L2 = 1, 3
 _MARK_STOP = 0xFFFF
 _AWAKE, _HALTED = 0, 3
 _SEMIHOST_WRITE0, _MAX_TEXT_BYTES = 4, 4096
@@ -114,7 +114,7 @@ class RiscvEngine:
         code = self._table.ctypes.data_as(ctypes.c_void_p)
         library.tlf_rv32_init(state, config, code, self._code_base, 2 * len(self._table))
         for name, (base, data) in zip(self._names, self._memory, strict=True):
-            kind, cycles = _KINDS.get(name, _RAM), core.l2_cycles if name == "l2" else 1
+            kind, cycles = _KINDS.get(name, _RAM), core.l2_cycles if _KINDS.get(name) == _L2 else 1
             library.tlf_rv32_region(state, data.ctypes.data_as(ctypes.c_void_p), base, len(data), kind, cycles)
 
     def boot(self, entry: int, stop: int, stack_top: int, max_instructions: int) -> None:

@@ -13,7 +13,8 @@ class Context:
     """tokens, heads and hidden of the largest block; `forms` admitted; kernel variants per family and the right-hand layout
     of (family, variant); head widths per form.
 
-    regions: the RAM regions, fastest first; code: where functions may run.
+    regions: the RAM regions that kernels work in, fastest first; code: where functions may run. far: the memory of a
+    cluster that only its DMA reaches; near_bytes: the first region.
     """
 
     tokens: int
@@ -26,6 +27,8 @@ class Context:
     regions: tuple[str, ...]
     code: tuple[str, ...] = ("flash",)
     cores: int = 1
+    far: str = ""
+    near_bytes: int = 0
     has_attention: bool = True
     has_residual: bool = False
 

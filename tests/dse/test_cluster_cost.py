@@ -135,7 +135,7 @@ def test_nothing_to_copy_costs_no_wait():
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"fork": 1}, "allowed are fork_cycles"),
+        ({"fork": 1}, "allowed are workers, fork_cycles"),
         ({"fork_cycles": -1}, "no value may be negative"),
         ({"copy_bytes_per_cycle": 0}, "at least 1"),
         ({"fork_cycles": "many"}, "must be of type int"),
