@@ -59,7 +59,7 @@ class AttentionCalls:
         self.values = self.new("values", self.tile * self._value_bytes(), "values")
         rows = self.step_rows() if self.choice.query == "rows" else s
         width = self.tile * self.shape.score_pad
-        self.queries = build.new_matrix(f"{self.name}.queries", rows, width, "queries", self._panels("query"))
+        self.queries = build.new_matrix(f"{self.name}.queries", rows, width, "queries", self._panels("query"), self.align)
 
     # ---- what the schedule and the kernels decide -------------------------------------------------------------------
 
@@ -134,7 +134,8 @@ class AttentionCalls:
     def new_context(self, rows: Affine | int, heads: int) -> Matrix:
         """A buffer for context rows of `heads` heads."""
         width = heads * self.shape.value_pad
-        return self.build.new_matrix(f"{self.name}.context", rows, width, "context", self._panels("context"))
+        panels = self._panels("context")
+        return self.build.new_matrix(f"{self.name}.context", rows, width, "context", panels, self.align)
 
     def new_accumulators(self, rows: Affine | int) -> Pointer:
         """A buffer of int32 sums of output rows."""

@@ -28,23 +28,25 @@ _SCRATCHED = ("tlf_linear_args", "tlf_linear_residual_args", "tlf_probs_args", "
 
 @dataclass(frozen=True)
 class Matrix:
-    """An activation in memory, the left-hand operand of products: (…, width) int8 as `rows` or as `panels`."""
+    """An activation in memory, the left-hand operand of products: (…, width) int8 as `rows`, whose pitch suits kernels of that
+    `align`, or as `panels`."""
 
     base: Pointer
     width: int
     panels: bool = False
+    align: int = 1
 
     @property
     def stride(self) -> int:
         """Bytes from a row, or a group of two rows of panels, to the next."""
-        return panels_stride_bytes(self.width) if self.panels else self.width
+        return panels_stride_bytes(self.width) if self.panels else pitch(self.width, self.align)
 
     def at(self, row: Affine | int = 0, column: Affine | int = 0) -> Pointer:
         """Where an element lies; in panels its row and column are even."""
         if self.panels:
             offset = affine(row) * (self.stride // 2) + affine(column) * 4
         else:
-            offset = affine(row) * self.width + affine(column)
+            offset = affine(row) * self.stride + affine(column)
         return Pointer(self.base.base, self.base.offset_bytes + offset)
 
 
@@ -132,13 +134,15 @@ class Builder:
         """Declare loops to come: variable -> step. Sizes may then be written in terms of `<variable>_n`."""
         self._largest |= {f"{var}_n": step for var, step in steps.items()}
 
-    def new_matrix(self, name: str, rows: Affine | int, width: int, role: str, panels: bool) -> Matrix:
+    def new_matrix(
+        self, name: str, rows: Affine | int, width: int, role: str, panels: bool, align: int = 1
+    ) -> Matrix:
         """A fresh (rows, width) activation as rows or panels, of which a symbol means an even number."""
         if isinstance(rows, Affine):
-            size: Affine | int = rows * (panels_stride_bytes(width) // 2 if panels else width)
+            size: Affine | int = rows * (panels_stride_bytes(width) // 2 if panels else pitch(width, align))
         else:
-            size = panels_bytes(rows, width) if panels else rows * width
-        return Matrix(self.new(name, size, role, "s16" if panels else "s8"), width, panels)
+            size = panels_bytes(rows, width) if panels else rows * pitch(width, align)
+        return Matrix(self.new(name, size, role, "s16" if panels else "s8"), width, panels, align)
 
     def new_tensor(self, tensor: str) -> Pointer:
         """The home of a model tensor: dense rows."""
