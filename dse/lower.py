@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from dse.alloc import live_spans, place_buffers
 from dse.blocks import Part, group_heads
 from dse.builder import Asked, Builder
-from dse.cluster import fetch_constants, share_work
+from dse.cluster import share_work
+from dse.fetch import fetch_constants
 from dse.ir import Model, Op
 from dse.kernel import Kernel, Variants, variants_by_op
 from dse.knobs import place

@@ -68,6 +68,9 @@ def totals_table(predicted: Figures, executed: Figures | None, forms: Sequence[M
         table.add_row(f"  {region}", f"{count(predicted['peak_bytes'][region])} B", f"{count(size)} B")
     if run:
         samples = f"{run['samples']} sample{'s' if run['samples'] != 1 else ''}"
+        if run.get("copy_wait_cycles"):
+            share = run["copy_wait_cycles"] / run["cycles"]
+            table.add_row("waiting for copies", "", f"{count(run['copy_wait_cycles'])} cycles, {100 * share:.1f} %")
         table.add_row("bit-exact", "", f"{'yes' if run['bit_exact'] else 'NO'} ({samples})")
         for name, value in run["accuracy"].items():
             table.add_row(f"accuracy {name}", "", f"{100 * value:.1f} %")

@@ -1,0 +1,158 @@
+"""Stages that read constants far from the cores -> the same on copies near them.
+
+`fetch_constants` copies them into buffers near the cores, a stage ahead, or a loop step ahead where a loop walks through
+a constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from dse.cluster import pointers_of
+from dse.program import (
+    Affine,
+    Buffer,
+    Call,
+    Constant,
+    Copy,
+    Fetch,
+    Loop,
+    Node,
+    Parallel,
+    Pointer,
+    Stage,
+    affine,
+    symbol,
+)
+
+
+def fetch_constants(
+    stages: list[Stage],
+    buffers: dict[str, Buffer],
+    constants: Mapping[str, Constant],
+    most_copy_bytes: int = 1 << 30,
+    most_copies: int = 1 << 10,
+) -> tuple[list[Stage], dict[str, Constant]]:
+    """Stages that read constants from buffers near the cores, with the copies that fill them, and the constants as copied.
+
+    A constant that a loop at the top of a stage walks through in equal steps is fetched step by step; the others of a stage
+    lie together in one block, which is fetched during the stage before. No copy is larger than most_copy_bytes, and half of
+    most_copies is left to the block of the stage that follows.
+    """
+    kept = {p.base: constants[p.base] for p in _copied(stages) if p.base in constants}
+    done = []
+    for stage in stages:
+        walked: dict[str, tuple[str, int]] = {}
+        for node in stage.body:
+            if isinstance(node, Loop):
+                found = [(n, size) for n, size in _walked(node, stage, constants).items() if size <= most_copy_bytes]
+                walked |= {name: (node.var, size) for name, size in found[: most_copies // 2]}
+        names = sorted({p.base for _, _, p in pointers_of([stage]) if p.base in constants})
+        whole = [name for name in names if name not in walked]
+        homes: dict[str, Affine] = {}
+        fetch: tuple[Fetch, ...] = ()
+        block = f"{stage.name}.constants"
+        if whole:
+            data, homes = _block(whole, constants)
+            kept[block] = Constant(block, "s32", data)
+            buffers[block + _NEAR] = Buffer(block + _NEAR, len(data), "constants", "s32")
+            fetch = _pieces(block, len(data), most_copy_bytes)
+        body = []
+        for node in stage.body:
+            own = {name: step for name, step in walked.items() if isinstance(node, Loop) and step[0] == node.var}
+            body.append(_read_near(node, stage.name, block, homes, own, buffers, kept, constants))
+        done.append(replace(stage, body=tuple(body), fetch=fetch))
+    return done, kept
+
+
+def _pieces(block: str, size: int, most: int) -> tuple[Fetch, ...]:
+    """Copies of a whole block, none larger than `most`."""
+    parts = ((at, min(most, size - at)) for at in range(0, size, most))
+    return tuple(
+        Fetch(Pointer(block + _NEAR, affine(at)), Pointer(block, affine(at)), affine(count)) for at, count in parts
+    )
+
+
+_NEAR = ".near"  # a copy of constants near the cores
+
+
+def _block(names: list[str], constants: Mapping[str, Constant]) -> tuple[bytes, dict[str, Affine]]:
+    data, homes = b"", {}
+    for name in names:
+        homes[name] = affine(len(data))
+        data += constants[name].data + bytes(-constants[name].size_bytes % 4)
+    return data, homes
+
+
+def _walked(loop: Loop, stage: Stage, constants: Mapping[str, Constant]) -> dict[str, int]:
+    """Constants the loop walks through -> bytes a step: every use moves on by the same bytes an index."""
+    steps: dict[str, set[int]] = {}
+    for _, _, pointer in pointers_of([stage]):
+        if pointer.base in constants:
+            steps.setdefault(pointer.base, set()).add(dict(pointer.offset_bytes.terms).get(loop.var, 0))
+    found: dict[str, int] = {}
+    if loop.extent.terms:
+        return found
+    for name, factors in steps.items():
+        (factor, *others) = factors
+        whole = factor * loop.extent.const == constants[name].size_bytes
+        if not others and factor and whole and factor * loop.step % 4 == 0 and factor * loop.step >= 64:
+            found[name] = factor * loop.step
+    return found
+
+
+def _read_near(
+    node: Node,
+    stage: str,
+    block: str,
+    homes: Mapping[str, Affine],
+    walked: Mapping[str, tuple[str, int]],
+    buffers: dict[str, Buffer],
+    kept: dict[str, Constant],
+    constants: Mapping[str, Constant],
+) -> Node:
+    fetches = []
+    for name, (var, size) in walked.items():
+        near = f"{stage}.{name}{_NEAR}"
+        buffers[near] = Buffer(near, 2 * size, "constants", "s8")
+        kept[name] = constants[name]
+        per_index = size // node.step if isinstance(node, Loop) else 0
+        target = Pointer(near, symbol(f"{var}_slot") * size)
+        fetches.append(Fetch(target, Pointer(name, symbol(var) * per_index), symbol(f"{var}_n") * per_index))
+
+    def near_pointer(pointer: Pointer) -> Pointer:
+        if pointer.base in homes:
+            return Pointer(block + _NEAR, pointer.offset_bytes + homes[pointer.base])
+        if pointer.base in walked:
+            var, size = walked[pointer.base]
+            rest = pointer.offset_bytes.substitute({var: affine(0)}) + symbol(f"{var}_slot") * size
+            return Pointer(f"{stage}.{pointer.base}{_NEAR}", rest)
+        return pointer
+
+    def visit(child: Node) -> Node:
+        if isinstance(child, Copy):
+            return child
+        if isinstance(child, Call):
+            near = ((n, near_pointer(v) if isinstance(v, Pointer) else v) for n, v in child.arguments)
+            return replace(child, arguments=tuple(near))
+        return replace(child, body=tuple(visit(inner) for inner in child.body))
+
+    result = visit(node)
+    return replace(result, fetch=result.fetch + tuple(fetches)) if isinstance(result, Loop) and fetches else result
+
+
+def _copied(stages: list[Stage]) -> list[Pointer]:
+    """Where the copies of tiles come from, and what goes along."""
+    found: list[Pointer] = []
+
+    def visit(node: Node) -> None:
+        if isinstance(node, Copy):
+            found.append(node.far)
+        for child in node.body if isinstance(node, Loop | Parallel) else ():
+            visit(child)
+
+    for stage in stages:
+        for node in stage.body:
+            visit(node)
+    return found
