@@ -2,8 +2,8 @@
  *
  * The root of v in [2^28, 2^30) is two steps of Newton's method from 7/8 * 2^14 + v / 2^16, which is at most 1/8 off. They
  * leave less than 1, so there is at most one too many to undo (checked for every v). The normalised value is the product of
- * -a and -recip: recip may be 2^15, but -recip always fits the 16 bits of p.muls, and so does a, because the largest
- * deviation in a row is sqrt(n - 1) / n times the root of V - epsilon.
+ * -a and -recip: recip may be 2^15, but -recip always fits the 16 bits of p.muls, and so does a, because no |n * x - S| is
+ * above sqrt(n - 1) * sqrt(V) and 2^guard is not below sqrt(n).
  */
 #include "xpulp.inc"
 
