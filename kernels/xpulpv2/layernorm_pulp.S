@@ -1,9 +1,9 @@
-/* tlf_layernorm_pulp (contract: tileformer.h): 0.75 cycles an element for the moments, 12 for the values.
+/* tlf_layernorm_pulp (contract: tileformer.h): 0.75 cycles an element for the moments, 12 for the values, 127 a row.
  *
- * The root of v in [2^28, 2^30) is two steps of Newton's method from 7/8 * 2^14 + v / 2^16, at most 1/8 off: what they leave
- * is less than 1, so only one too many has to be undone. With c = n * x - S, a + something never is computed: the negative of
- * a times the negative of recip, because recip may be 2^15 and -recip always fits the 16 bits of p.muls; |a| < 2^15 as
- * |c| <= sqrt(n - 1) * sqrt(V).
+ * The root of v in [2^28, 2^30) is two steps of Newton's method from 7/8 * 2^14 + v / 2^16, which is at most 1/8 off. They
+ * leave less than 1, so there is at most one too many to undo (checked for every v). The normalised value is the product of
+ * -a and -recip: recip may be 2^15, but -recip always fits the 16 bits of p.muls, and so does a, because no |n * x - S| is
+ * above sqrt(n - 1) * sqrt(V) and 2^guard is not below sqrt(n).
  */
 #include "xpulp.inc"
 
