@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from cost_models.calibration import Calibration
-from cost_models.counts import call_traffic
 from dse.alloc import live_spans
 from dse.builder import Asked
-from dse.cost import PartCosts
+from dse.cost import PartCost, PartCosts
 from dse.ir import Array
 from dse.kernel import Kernel, Kernels
 from dse.lower import LoweredPart
@@ -33,22 +32,19 @@ class Tables:
 
     kernels: Mapping[str, Kernel]
     calibration: Calibration
-    wait_states: int
     most: int
     cycles: dict[tuple[object, ...], Array] = field(default_factory=dict)
     scratch: dict[tuple[object, ...], Array] = field(default_factory=dict)
 
-    def call_cycles(self, call: Call, rivals: Kernels, constants: Mapping[str, int]) -> tuple[str, Array]:
+    def call_cycles(self, call: Call, rivals: Kernels) -> tuple[str, Array]:
         """(the symbol, (rivals, most + 1) cycles of one call at its values); "" and one column where none changes."""
         integers = tuple((k, v) for k, v in call.arguments if isinstance(v, Affine))
-        fixed = tuple(k for k, v in call.arguments if isinstance(v, Pointer) and v.base in constants)
-        key = (*(kernel.name for kernel in rivals), integers, fixed)
+        key = (*(kernel.name for kernel in rivals), integers)
         name = _symbol(v for _, v in integers)
         if key not in self.cycles:
             sizes = self._sizes(integers, name)
             shape = (len(rivals), self.most + 1 if name else 1)
-            stall = self.wait_states * self.calibration.flash_cycles_per_byte * _read(call, sizes, fixed)
-            self.cycles[key] = np.zeros(shape) + stall
+            self.cycles[key] = np.zeros(shape)
             for row, kernel in enumerate(rivals):
                 fit = self.calibration.kernels[kernel.name].cycles
                 self.cycles[key][row] += sum(fit[term] * part.evaluate_many(sizes) for term, part in kernel.terms)
@@ -84,11 +80,6 @@ def _value(expression: Affine, values: Values) -> Any:
     return total
 
 
-def _read(call: Call, sizes: Mapping[str, Any], fixed: Sequence[str]) -> Any:
-    """Bytes one call reads from flash. `fixed`: its operands that lie there."""
-    return sum(read for name, (read, _) in call_traffic(call, sizes).items() if name in fixed)
-
-
 def price_steps(
     part: LoweredPart, count: int, steps: Mapping[str, Array], variants: Mapping[str, int], tables: Tables
 ) -> PartCosts:
@@ -105,7 +96,7 @@ def price_steps(
             if isinstance(node, Loop):
                 loop_cycles += tables.calibration.loop_cycles * times.sum(axis=0)
                 continue
-            name, table = tables.call_cycles(node, part.asked[node.op, node.source].kernels, constants)
+            name, table = tables.call_cycles(node, part.asked[node.op, node.source].kernels)
             cycles[family_of(node.op)] += _summed(table, name, values, times)
     return PartCosts(
         loop_cycles=loop_cycles,
@@ -200,7 +191,53 @@ def _code(part: LoweredPart, constants: Mapping[str, int], variants: Mapping[str
     turns = sum(1 for stage in program.stages for _ in loops(stage.body))
     return {
         "weight_bytes": {family: np.full((count, variants[family]), size) for family, size in weights.items()},
-        "kernels": {family: [tuple(map(frozenset, sets))] * count for family, sets in used.items()},
+        "kernels": {family: [tuple(map(frozenset, sets))] for family, sets in used.items()},
+        "which": np.zeros(count, np.intp),
         "calls": np.full(count, len(calls)),
         "loops": np.full(count, turns),
     }
+
+
+def from_turns(costs: Sequence[Sequence[PartCost]], variants: Mapping[str, int]) -> PartCosts:
+    """The prices of n schedules, each with as many turns as the largest family has variants; see `join`."""
+
+    def table(field: str, dtype: type) -> dict[str, Array]:
+        return {
+            family: np.array([[getattr(price, field)[family] for price in turns[:count]] for turns in costs], dtype)
+            for family, count in variants.items()
+        }
+
+    return PartCosts(
+        loop_cycles=np.array([turns[0].cycles[""] for turns in costs]),
+        cycles=table("cycles", float),
+        floor_bytes=table("floor_bytes", int),
+        weight_bytes=table("weight_bytes", int),
+        kernels={f: [tuple(price.kernels[f] for price in turns[:n]) for turns in costs] for f, n in variants.items()},
+        which=np.arange(len(costs)),
+        calls=np.array([turns[0].calls for turns in costs]),
+        loops=np.array([turns[0].loops for turns in costs]),
+    )
+
+
+def join(costs: Sequence[PartCosts], order: Sequence[int]) -> PartCosts:
+    """The prices of several lots of schedules as one; row i of the joined lots belongs to schedule `order[i]`."""
+    back = np.argsort(order)
+
+    def rows(pieces: Sequence[Array]) -> Array:
+        found: Array = np.concatenate(pieces)[back]
+        return found
+
+    def table(field: str) -> dict[str, Array]:
+        return {family: rows([getattr(c, field)[family] for c in costs]) for family in FAMILIES}
+
+    starts = np.cumsum([0, *(len(c.kernels[FAMILIES[0]]) for c in costs)])
+    return PartCosts(
+        loop_cycles=rows([c.loop_cycles for c in costs]),
+        cycles=table("cycles"),
+        floor_bytes=table("floor_bytes"),
+        weight_bytes=table("weight_bytes"),
+        kernels={family: [sets for c in costs for sets in c.kernels[family]] for family in FAMILIES},
+        which=rows([c.which + start for c, start in zip(costs, starts, strict=False)]),
+        calls=rows([c.calls for c in costs]),
+        loops=rows([c.loops for c in costs]),
+    )

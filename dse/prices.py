@@ -9,8 +9,8 @@ import numpy as np
 
 from cost_models.calibration import Calibration
 from cost_models.model import flash_code_bytes
-from cost_models.parts import from_turns, join, price_part
-from cost_models.tables import Tables, price_steps
+from cost_models.parts import price_part
+from cost_models.tables import Tables, from_turns, join, price_steps
 from dse.blocks import Part, parts
 from dse.cost import Cost, PartCosts
 from dse.facts import likeness
@@ -44,7 +44,7 @@ class HousePrices:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_variants", variants_by_op(self.kernels, self.target.isa))
         most = max(max(t.shape[0] for t in m.tensors.values()) for m in self.models.values())
-        object.__setattr__(self, "_tables", Tables(self.kernels, self.calibration, self.wait_states, most))
+        object.__setattr__(self, "_tables", Tables(self.kernels, self.calibration, most))
 
     def parts(self, form: str) -> Sequence[tuple[Part, int]]:
         """The distinct parts of a form, each with how often it occurs: parts that look alike are priced once."""
@@ -70,7 +70,7 @@ class HousePrices:
 
     def _alike(self, part: Part, schedule: Schedule, index: int) -> object:
         """Equal for schedules whose programs of the part differ in nothing but the steps of their row loops."""
-        if not part.attention or part.feed_forward or self.target.cores > 1:
+        if not part.attention or part.feed_forward or self._one_by_one():
             return index
         tokens, a = self.models[schedule.form].tensors[part.input].shape[0], schedule.attention
         steps = tuple((step > 0, step >= tokens, step % 2) for step in (a.rows, a.map_rows))
@@ -78,7 +78,7 @@ class HousePrices:
         return schedule.form, steps, a.heads, a.outer, a.query, a.output, *rest
 
     def _price(self, part: Part, alike: Sequence[Schedule], rivals: Rivals) -> PartCosts:
-        if self.target.cores > 1:
+        if self._one_by_one():
             return self._price_turns(part, alike, rivals)
         lowered = self._lower(part, alike[0], rivals)
         if not lowered.alike:
@@ -89,6 +89,10 @@ class HousePrices:
             steps["sub"] = np.array([schedule.attention.map_rows for schedule in alike])
         counts = {family: len(names) for family, names in rivals.items()}
         return price_steps(lowered, len(alike), steps, counts, self._tables)
+
+    def _one_by_one(self) -> bool:
+        """True where cycles are more than those of the calls one after the other: cores share them, or memories stall."""
+        return self.target.cores > 1 or self.wait_states > 0
 
     def _price_turns(self, part: Part, alike: Sequence[Schedule], rivals: Rivals) -> PartCosts:
         """The same, every schedule lowered on its own, as often as the largest family has rivals.
