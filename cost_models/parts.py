@@ -4,11 +4,8 @@ program alone knows what runs beside a copy, so that parts bound its cycles from
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
-
-import numpy as np
 
 from cost_models.calibration import Calibration
 from cost_models.cluster import copy_waits, critical_path
@@ -16,72 +13,16 @@ from cost_models.counts import count_calls, moved_bytes
 from cost_models.model import call_cycles, stage_cycles
 from cost_models.stalls import CodeFetch, keeps_code, stage_stalls
 from dse.alloc import live_spans
-from dse.cost import PartCosts
-from dse.ir import Array
+from dse.cost import PartCost
 from dse.kernel import Kernel
 from dse.program import Pointer, Program, loops
 from dse.schedule import FAMILIES, family_of
 from dse.target import Target
 
 
-@dataclass(frozen=True)
-class Price:
-    """`PartCosts` of one schedule and one variant a family."""
-
-    cycles: Mapping[str, float]
-    floor_bytes: Mapping[str, int]
-    kernels: Mapping[str, frozenset[str]]
-    weight_bytes: Mapping[str, int]
-    calls: int
-    loops: int
-
-
-def from_turns(costs: Sequence[Sequence[Price]], variants: Mapping[str, int]) -> PartCosts:
-    """The prices of n schedules, each with as many turns as the largest family has variants; see `join`."""
-
-    def table(field: str, dtype: type) -> dict[str, Array]:
-        return {
-            family: np.array([[getattr(price, field)[family] for price in turns[:count]] for turns in costs], dtype)
-            for family, count in variants.items()
-        }
-
-    return PartCosts(
-        loop_cycles=np.array([turns[0].cycles[""] for turns in costs]),
-        cycles=table("cycles", float),
-        floor_bytes=table("floor_bytes", int),
-        weight_bytes=table("weight_bytes", int),
-        kernels={f: [tuple(price.kernels[f] for price in turns[:n]) for turns in costs] for f, n in variants.items()},
-        calls=np.array([turns[0].calls for turns in costs]),
-        loops=np.array([turns[0].loops for turns in costs]),
-    )
-
-
-def join(costs: Sequence[PartCosts], order: Sequence[int]) -> PartCosts:
-    """The prices of several lots of schedules as one; row i of the joined lots belongs to schedule `order[i]`."""
-    back = np.argsort(order)
-
-    def rows(pieces: Sequence[Array]) -> Array:
-        found: Array = np.concatenate(pieces)[back]
-        return found
-
-    def table(field: str) -> dict[str, Array]:
-        return {family: rows([getattr(c, field)[family] for c in costs]) for family in FAMILIES}
-
-    kernels = {family: [sets for c in costs for sets in c.kernels[family]] for family in FAMILIES}
-    return PartCosts(
-        loop_cycles=rows([c.loop_cycles for c in costs]),
-        cycles=table("cycles"),
-        floor_bytes=table("floor_bytes"),
-        weight_bytes=table("weight_bytes"),
-        kernels={family: [sets[i] for i in back] for family, sets in kernels.items()},
-        calls=rows([c.calls for c in costs]),
-        loops=rows([c.loops for c in costs]),
-    )
-
-
 def price_part(
     program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, target: Target, wait_states: int = 0
-) -> Price:
+) -> PartCost:
     """The price of a part that `lower_part` made; its buffers need no place. Code that is fetched once is left out."""
     cycles = dict.fromkeys(("", *FAMILIES), 0.0)
     scratch: dict[str, str] = {}
@@ -110,7 +51,7 @@ def price_part(
     weights = dict.fromkeys(FAMILIES, 0)
     for name, size in constants.items():  # what nobody reads came with the weights of a linear op
         weights[readers.get(name, "linear")] += size
-    return Price(
+    return PartCost(
         cycles=cycles,
         floor_bytes=_floors(program, scratch),
         kernels={family: frozenset(names) for family, names in used.items()},

@@ -16,7 +16,7 @@ import numpy as np
 from cost_models.calibration import Calibration
 from dse.alloc import live_spans
 from dse.builder import Asked
-from dse.cost import PartCosts
+from dse.cost import PartCost, PartCosts
 from dse.ir import Array
 from dse.kernel import Kernel, Kernels
 from dse.lower import LoweredPart
@@ -190,7 +190,53 @@ def _code(part: LoweredPart, constants: Mapping[str, int], variants: Mapping[str
     turns = sum(1 for stage in program.stages for _ in loops(stage.body))
     return {
         "weight_bytes": {family: np.full((count, variants[family]), size) for family, size in weights.items()},
-        "kernels": {family: [tuple(map(frozenset, sets))] * count for family, sets in used.items()},
+        "kernels": {family: [tuple(map(frozenset, sets))] for family, sets in used.items()},
+        "which": np.zeros(count, np.intp),
         "calls": np.full(count, len(calls)),
         "loops": np.full(count, turns),
     }
+
+
+def from_turns(costs: Sequence[Sequence[PartCost]], variants: Mapping[str, int]) -> PartCosts:
+    """The prices of n schedules, each with as many turns as the largest family has variants; see `join`."""
+
+    def table(field: str, dtype: type) -> dict[str, Array]:
+        return {
+            family: np.array([[getattr(price, field)[family] for price in turns[:count]] for turns in costs], dtype)
+            for family, count in variants.items()
+        }
+
+    return PartCosts(
+        loop_cycles=np.array([turns[0].cycles[""] for turns in costs]),
+        cycles=table("cycles", float),
+        floor_bytes=table("floor_bytes", int),
+        weight_bytes=table("weight_bytes", int),
+        kernels={f: [tuple(price.kernels[f] for price in turns[:n]) for turns in costs] for f, n in variants.items()},
+        which=np.arange(len(costs)),
+        calls=np.array([turns[0].calls for turns in costs]),
+        loops=np.array([turns[0].loops for turns in costs]),
+    )
+
+
+def join(costs: Sequence[PartCosts], order: Sequence[int]) -> PartCosts:
+    """The prices of several lots of schedules as one; row i of the joined lots belongs to schedule `order[i]`."""
+    back = np.argsort(order)
+
+    def rows(pieces: Sequence[Array]) -> Array:
+        found: Array = np.concatenate(pieces)[back]
+        return found
+
+    def table(field: str) -> dict[str, Array]:
+        return {family: rows([getattr(c, field)[family] for c in costs]) for family in FAMILIES}
+
+    starts = np.cumsum([0, *(len(c.kernels[FAMILIES[0]]) for c in costs)])
+    return PartCosts(
+        loop_cycles=rows([c.loop_cycles for c in costs]),
+        cycles=table("cycles"),
+        floor_bytes=table("floor_bytes"),
+        weight_bytes=table("weight_bytes"),
+        kernels={family: [sets for c in costs for sets in c.kernels[family]] for family in FAMILIES},
+        which=rows([c.which + start for c, start in zip(costs, starts, strict=False)]),
+        calls=rows([c.calls for c in costs]),
+        loops=rows([c.loops for c in costs]),
+    )

@@ -28,8 +28,8 @@ _SCRATCHED = ("tlf_linear_args", "tlf_linear_residual_args", "tlf_probs_args", "
 
 @dataclass(frozen=True)
 class Matrix:
-    """An activation in memory, the left-hand operand of products: (…, width) int8 as `rows`, whose pitch suits kernels of that
-    `align`, or as `panels`."""
+    """An activation in memory, the left-hand operand of products: (…, width) int8 as `rows`, whose pitch suits kernels of
+    that `align`, or as `panels`."""
 
     base: Pointer
     width: int
@@ -134,9 +134,7 @@ class Builder:
         """Declare loops to come: variable -> step. Sizes may then be written in terms of `<variable>_n`."""
         self._largest |= {f"{var}_n": step for var, step in steps.items()}
 
-    def new_matrix(
-        self, name: str, rows: Affine | int, width: int, role: str, panels: bool, align: int = 1
-    ) -> Matrix:
+    def new_matrix(self, name: str, rows: Affine | int, width: int, role: str, panels: bool, align: int = 1) -> Matrix:
         """A fresh (rows, width) activation as rows or panels, of which a symbol means an even number."""
         if isinstance(rows, Affine):
             size: Affine | int = rows * (panels_stride_bytes(width) // 2 if panels else pitch(width, align))

@@ -84,13 +84,30 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class PartCost:
+    """The price of one part of a network, by kernel family where a variant of it decides.
+
+    cycles: family -> cycles of its calls, "" -> those of loops and stages. floor_bytes: family -> most bytes alive at a
+    call, of scratch only the family's own. kernels: family -> those called. weight_bytes: family -> constants it reads.
+    Then calls, and loops around them.
+    """
+
+    cycles: Mapping[str, float]
+    floor_bytes: Mapping[str, int]
+    kernels: Mapping[str, frozenset[str]]
+    weight_bytes: Mapping[str, int]
+    calls: int
+    loops: int
+
+
+@dataclass(frozen=True)
 class PartCosts:
     """The prices of one part of a network under n schedules, by kernel family where a variant of it decides: (n, v) for
     the v variants of the family asked for.
 
     cycles: family -> cycles of its calls; loop_cycles: (n,) of loops and stages. floor_bytes: family -> most bytes alive at
-    a call, of scratch only the family's own. weight_bytes: family -> constants it reads. kernels: family -> n times v
-    sets of those called. calls, loops: (n,) calls, and loops around them.
+    a call, of scratch only the family's own. weight_bytes: family -> constants it reads. kernels: family -> lists of v
+    sets of those called, `which` (n,) of the lists is a schedule's. calls, loops: (n,) calls, and loops around them.
     """
 
     loop_cycles: Array
@@ -98,5 +115,6 @@ class PartCosts:
     floor_bytes: Mapping[str, Array]
     weight_bytes: Mapping[str, Array]
     kernels: Mapping[str, Sequence[Sequence[frozenset[str]]]]
+    which: Array
     calls: Array
     loops: Array

@@ -114,7 +114,7 @@ def build_sheet(space: Space, structure: Setting, prices: Prices) -> Sheet:
         if schedule is not None:
             legal.setdefault(schedule, a)
     attentions, feed_forwards = tuple(legal.values()), space.settings("feed_forward")
-    rivals, picks = _rivals(kernels)
+    rivals, picks = rivals_of(kernels)
     total = Sums((len(attentions), len(feed_forwards)), picks)
     for part, times in prices.parts(form):
         total.add(times, part_costs(space, base, part, attentions, feed_forwards, rivals, prices))
@@ -130,7 +130,7 @@ def build_sheet(space: Space, structure: Setting, prices: Prices) -> Sheet:
     )
 
 
-def _rivals(kernels: Sequence[Setting]) -> tuple[dict[str, list[str]], dict[str, Array]]:
+def rivals_of(kernels: Sequence[Setting]) -> tuple[dict[str, list[str]], dict[str, Array]]:
     """(family -> its variants, family -> (kernels,) which of them each setting takes).
 
     A variant changes the calls of its own family and nothing else, so the variants of every family price every combination.
@@ -185,7 +185,7 @@ class Sums:
             self.weight_bytes += times * costs.weight_bytes[family][:, pick].reshape(*shape, -1)
             floors = costs.floor_bytes[family][:, pick].reshape(*shape, -1)
             np.maximum(self.floor_bytes, floors, out=self.floor_bytes)
-            self.kernels |= masks[:, pick].reshape(*shape, -1)
+            self.kernels |= masks[costs.which][:, pick].reshape(*shape, -1)
 
     def _mask(self, kernels: frozenset[str]) -> int:
         if kernels not in self._masks:
@@ -197,12 +197,15 @@ class Sums:
 
     def flash_bytes(self, form: str, prices: Prices) -> Array:
         """Weights and code; each distinct set of kernels, calls and loops is asked for once."""
-        shape = self.kernels.shape
-        every = [np.broadcast_to(values, shape).reshape(-1) for values in (self.kernels, self.calls, self.loops)]
-        distinct, where = np.unique(np.stack(every, axis=1), axis=0, return_inverse=True)
-        code = [
-            prices.code_bytes(form, frozenset(n for n, bit in self._bits.items() if mask >> bit & 1), calls, loops)
-            for mask, calls, loops in distinct.tolist()
-        ]
-        found: Array = self.weight_bytes + np.array(code, np.int64)[where.reshape(-1)].reshape(shape)
+        masks, mask = np.unique(self.kernels, return_inverse=True)
+        most_calls, most_loops = int(self.calls.max()) + 1, int(self.loops.max()) + 1
+        key = (mask.reshape(self.kernels.shape) * most_calls + self.calls) * most_loops + self.loops
+        distinct, where = np.unique(key, return_inverse=True)
+        code = []
+        for value in distinct.tolist():
+            rest, loops = divmod(value, most_loops)
+            number, calls = divmod(rest, most_calls)
+            used = frozenset(name for name, bit in self._bits.items() if int(masks[number]) >> bit & 1)
+            code.append(prices.code_bytes(form, used, calls, loops))
+        found: Array = self.weight_bytes + np.array(code, np.int64)[where.reshape(self.kernels.shape)]
         return found

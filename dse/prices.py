@@ -9,8 +9,8 @@ import numpy as np
 
 from cost_models.calibration import Calibration
 from cost_models.model import flash_code_bytes
-from cost_models.parts import from_turns, join, price_part
-from cost_models.tables import Tables, price_steps
+from cost_models.parts import price_part
+from cost_models.tables import Tables, from_turns, join, price_steps
 from dse.blocks import Part, parts
 from dse.cost import Cost, PartCosts
 from dse.facts import likeness
@@ -68,14 +68,9 @@ class HousePrices:
             self.known[key] = join(found, [index for group in together.values() for index in group])
         return self.known[key]
 
-    @property
-    def _tabled(self) -> bool:
-        """Whether the price of a call depends on nothing but its sizes: neither on its core nor on what a cache holds."""
-        return self.target.cores == 1 and self.wait_states == 0
-
     def _alike(self, part: Part, schedule: Schedule, index: int) -> object:
         """Equal for schedules whose programs of the part differ in nothing but the steps of their row loops."""
-        if not part.attention or part.feed_forward or not self._tabled:
+        if not part.attention or part.feed_forward or self._one_by_one():
             return index
         tokens, a = self.models[schedule.form].tensors[part.input].shape[0], schedule.attention
         steps = tuple((step > 0, step >= tokens, step % 2) for step in (a.rows, a.map_rows))
@@ -83,7 +78,7 @@ class HousePrices:
         return schedule.form, steps, a.heads, a.outer, a.query, a.output, *rest
 
     def _price(self, part: Part, alike: Sequence[Schedule], rivals: Rivals) -> PartCosts:
-        if not self._tabled:
+        if self._one_by_one():
             return self._price_turns(part, alike, rivals)
         lowered = self._lower(part, alike[0], rivals)
         if not lowered.alike:
@@ -94,6 +89,10 @@ class HousePrices:
             steps["sub"] = np.array([schedule.attention.map_rows for schedule in alike])
         counts = {family: len(names) for family, names in rivals.items()}
         return price_steps(lowered, len(alike), steps, counts, self._tables)
+
+    def _one_by_one(self) -> bool:
+        """True where cycles are more than those of the calls one after the other: cores share them, or memories stall."""
+        return self.target.cores > 1 or self.wait_states > 0
 
     def _price_turns(self, part: Part, alike: Sequence[Schedule], rivals: Rivals) -> PartCosts:
         """The same, every schedule lowered on its own, as often as the largest family has rivals.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dse.blocks import attention_blocks, feed_forward_blocks
 from dse.facts import facts_of
@@ -36,7 +36,7 @@ class Space:
 
     def restricted(self, kept: Mapping[str, Sequence[Choice]]) -> Space:
         """The subspace in which each of these knobs may only be one of the choices given for it."""
-        return replace(self, choices=tuple((name, tuple(kept.get(name, values))) for name, values in self.choices))
+        return Space(self.context, tuple((name, tuple(kept.get(name, values))) for name, values in self.choices))
 
     def decode(self, point: Point) -> Schedule | None:
         """The schedule of a point; None when the combination means nothing or repeats a plainer point."""
