@@ -46,7 +46,7 @@ def test_a_project_to_measure_is_written_for_every_kernel(tmp_path, monkeypatch)
 
 
 def test_a_deadline_takes_the_slowest_clock_in_time():
-    """At a little more than the latency at 48 MHz that clock, at a little less the next; an error when no clock is enough."""
+    """A little more than the latency at 48 MHz: that clock; a little less: the next; an error when none is enough."""
     prepared = pipeline.prepare("tr_hgr", "stm32l476", scope="mhsa", form="none")
     options = commands.Options(trials=20)
     seconds = {}
