@@ -77,11 +77,17 @@ def calibrate_from(target: Target, measurements: Path, out: Path | None) -> tupl
     for name, calls in known.items():
         old = fits[name]
         fit = fit_kernel(kernels[name], calls, old.functions, old.cycles)
-        fits[name] = replace(old, cycles=fit.cycles, worst_error=fit.worst_error, shapes=fit.shapes, spans=fit.spans)
+        spans = {key: _union(fit.spans[key], old.spans.get(key, fit.spans[key])) for key in fit.spans}
+        error = max(old.worst_error, fit.worst_error)  # a few calls can be met exactly
+        fits[name] = replace(old, cycles=fit.cycles, worst_error=error, shapes=fit.shapes, spans=spans)
     digest = hashlib.sha256(measurements.read_bytes()).hexdigest()[:12]
     source = f"{date.today()}; {len(known)} kernels measured, {measurements.name} {digest}; else {before.provenance}"
     result = replace(before, target=target.name, provenance=source.replace('"', "'"), kernels=fits)
     return _write(result, out), _table(replace(result, kernels={name: fits[name] for name in known}))
+
+
+def _union(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 def write_projects(target: Target, folder: Path) -> list[Path]:
