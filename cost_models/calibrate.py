@@ -163,7 +163,7 @@ _FACTS = {"k": 4, "n": 4, "bound": 1, "mult": 1, "half": 2, "steps": 1}
 
 
 def _deeper(sizes: Mapping[str, int]) -> dict[str, int]:
-    return {"k": 260 + sizes["k"], "n": min(sizes["n"], 48)} if "k" in sizes else {}
+    return {"k": 260 + sizes["k"], "n": min(sizes["n"], 48)} if {"n", "k"} <= set(sizes) else {}
 
 
 def _serves(kernel: Kernel, sizes: Mapping[str, int]) -> bool:
