@@ -46,11 +46,11 @@ def test_parts_and_waits_add_up_to_the_whole(hyper, scope, cores, seed):
     whole = evaluate(program, target, CALIBRATION, networks.KERNELS)
     variants = variants_by_op(networks.KERNELS, target.isa)
     lowered = [lower_part(model, part, schedule, target, variants) for part in parts(model)]
-    pieces = [price_part(part, networks.KERNELS, CALIBRATION, target.cluster) for part in lowered]
+    pieces = [price_part(part.program, networks.KERNELS, CALIBRATION, target) for part in lowered]
     waits = copy_waits(program, target.cluster, lambda item: call_cycles(item, networks.KERNELS, CALIBRATION))
     total = sum(sum(piece.cycles.values()) for piece in pieces) + sum(waits.values())
     assert total == pytest.approx(whole.cycles)
-    by_op, _ = price_ops(program, networks.KERNELS, CALIBRATION, target.cluster)
+    by_op, _ = price_ops(program, networks.KERNELS, CALIBRATION, target)
     assert sum(by_op.values()) == pytest.approx(whole.cycles)
 
 
