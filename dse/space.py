@@ -188,11 +188,12 @@ def _can_serve(kernel: Kernel, models: Iterable[Model]) -> bool:
     """False when a variant of probs or attend is made for other sizes than those of any attention of the models."""
     family, easy = family_of(kernel.op), {"bound": 1, "mult": 1, "half": 2, "steps": 1}
     sizes: dict[str, list[dict[str, int]]] = {"probs": [], "attend": []}
-    for model, block in ((model, block) for model in models for block in attention_blocks(model)):
-        scores, values = (model.tensors[op.outputs[0]].shape for op in (block.query, block.value))
-        heads = block.probs.integer("heads")
-        sizes["probs"].append({"n": scores[0], "k": scores[1] // heads})
-        sizes["attend"].append({"n": values[1] // heads, "k": values[0]})
+    for model in models:
+        for block in attention_blocks(model):
+            scores, values = (model.tensors[op.outputs[0]].shape for op in (block.query, block.value))
+            heads = block.probs.integer("heads")
+            sizes["probs"].append({"n": scores[0], "k": scores[1] // heads})
+            sizes["attend"].append({"n": values[1] // heads, "k": values[0]})
     found = sizes.get(family, [])
     return not found or any(kernel.serves(easy | size) for size in found)
 
