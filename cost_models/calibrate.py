@@ -166,7 +166,7 @@ def _deeper(sizes: Mapping[str, int]) -> dict[str, int]:
     return {"k": 260 + sizes["k"], "n": min(sizes["n"], 48)} if {"n", "k"} <= set(sizes) else {}
 
 
-def _serves(kernel: Kernel, sizes: Mapping[str, int]) -> bool:
+def _serves(kernel: Kernel, sizes: dict[str, int]) -> bool:
     largest = {"bound": 255 * 127 * sizes.get("k", 1)} if kernel.op.startswith("attend") else {}
     return kernel.serves({**_FACTS, **sizes, **largest})
 
