@@ -56,7 +56,9 @@ class AttentionCalls:
         self.values = self.new("values", self.tile * self._value_bytes(), "values")
         rows = self.rows if self.choice.query == "rows" else s
         width = self.tile * self.shape.score_pad
-        self.queries = build.new_matrix(f"{self.name}.queries", rows, width, "queries", self._panels("query"), self.align)
+        self.queries = build.new_matrix(
+            f"{self.name}.queries", rows, width, "queries", self._panels("query"), self.align
+        )
 
     # ---- what the schedule and the kernels decide -------------------------------------------------------------------
 
