@@ -28,8 +28,8 @@ _SCRATCHED = ("tlf_linear_args", "tlf_linear_residual_args", "tlf_probs_args", "
 
 @dataclass(frozen=True)
 class Matrix:
-    """An activation in memory, the left-hand operand of products: (…, width) int8 as `rows`, whose pitch suits kernels of
-    that `align`, or as `panels`."""
+    """An activation in memory, the left-hand operand of products: (…, width) int8 as `rows` (`align`: see pitch) or as
+    `panels`."""
 
     base: Pointer
     width: int

@@ -372,7 +372,8 @@ void tlf_add_scalar(const tlf_add_args *args);
 void tlf_mean_scalar(const tlf_mean_args *args);
 void tlf_pack_keys_scalar(const tlf_pack_keys_args *args);
 
-/* xpulpv2: tiles of 4 rows by 4 columns, dot products of 4 bytes in hardware loops */
+/* xpulpv2: tiles of 4 rows by 4 columns, dot products of 4 bytes in hardware loops. They read whole words: up to 3 bytes after an
+ * operand are read and ignored. int32 sums wrap, so no bound but that of the contract holds. */
 void tlf_linear_rows_sdot4x4(const tlf_linear_args *args);
 void tlf_linear_keys_sdot4x4(const tlf_linear_args *args);
 void tlf_linear_values_sdot4x4(const tlf_linear_args *args);

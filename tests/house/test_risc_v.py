@@ -32,9 +32,9 @@ def test_eight_cores_share_the_work(tmp_path: Path) -> None:
 @pytest.mark.parametrize("near_bytes", [8192, 16384])
 def test_the_eegformer_runs_in_little_l1(tmp_path: Path, near_bytes: int) -> None:
     house = pipeline.prepare("eegformer", "gap9", scope="mhsa", form="none", regions={"l1": near_bytes})
-    rows = near_bytes // 1024
+    rows = near_bytes // 2048
     attention = Attention(heads=1, rows=rows, map_rows=rows, query="rows", output="accumulate")
-    schedule = Schedule("none", attention, kernels=(("attend", "sdot4x4"), ("linear", "sdot4x4")), tiles=8)
+    schedule = Schedule("none", attention, kernels=(("attend", "sdot4x4"), ("linear", "sdot4x4")), tiles=rows)
     point = pipeline.point_of(house, schedule, Budget())
     assert point.cost.fits
     result = execute.prove(house, point, tmp_path / "run")

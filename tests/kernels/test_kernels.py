@@ -79,6 +79,25 @@ def test_accumulators_at_their_bound(board, kernel, low, monkeypatch):
                 board.check(kernel, case_of(kernel, m, n, depth, 4 * seed))
 
 
+@pytest.mark.parametrize("hot", [False, True], ids=["zeros", "one-hot"])
+@pytest.mark.parametrize("kernel", [k for k in ON_BOARD if k.layout], ids=lambda kernel: kernel.name)
+def test_zeros_and_one_hot_operands(board, kernel, hot, monkeypatch):
+    """Products of nothing, and of single elements: every product stands alone in its sum."""
+    if kernel not in board.kernels:
+        pytest.skip("a variant for another core")
+
+    def sparse(rng, shape, extreme, least=-128):
+        found = np.zeros(shape, np.int8)
+        if hot:
+            at = tuple(rng.integers(0, size, shape[0]) for size in shape[1:])
+            found[(np.arange(shape[0]), *at)] = rng.choice([least, 127], shape[0])
+        return found
+
+    monkeypatch.setattr(cases, "int8", sparse)
+    for seed, (m, n, k) in enumerate(_sizes(kernel, 32)):
+        board.check(kernel, case_of(kernel, m, n, k, seed))
+
+
 @pytest.mark.parametrize("kernel", PORTABLE, ids=lambda kernel: kernel.name)
 def test_on_the_host(host, kernel):
     for seed, (m, n, k) in enumerate(_sizes(kernel, 120)):
