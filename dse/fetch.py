@@ -1,7 +1,7 @@
 """Stages that read constants far from the cores -> the same on copies near them.
 
 `fetch_constants` copies them into buffers near the cores, a stage ahead, or a loop step ahead where a loop walks through
-a constant.
+a constant. `walk_columns` makes such loops of linear ops whose weights are too large to lie near as a whole.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from dse.cluster import pointers_of
+from dse.layout import RIGHT
 from dse.program import (
     Affine,
     Buffer,
@@ -25,6 +26,32 @@ from dse.program import (
     affine,
     symbol,
 )
+
+WALKED_BYTES = 16384  # weights that are larger are walked through
+TILE_BYTES = 8192  # of weights at a time, about
+
+
+def walk_columns(stages: list[Stage]) -> list[Stage]:
+    """The stages with linear calls of large weights as loops over their columns; before the work is shared."""
+    return [replace(stage, body=tuple(_walk(node) for node in stage.body)) for stage in stages]
+
+
+def _walk(node: Node) -> Node:
+    if not isinstance(node, Call) or node.op not in ("linear_rows", "linear_residual"):
+        return node
+    values = dict(node.arguments)
+    columns, stride = (value.const for name in ("n", "w_stride") if isinstance(value := values[name], Affine))
+    group = RIGHT[node.layout].group
+    step = max(1, TILE_BYTES * group // stride // 8) * 8
+    if columns * stride // group <= WALKED_BYTES or step >= columns:
+        return node
+    first = symbol("column")
+    for field, move in {"w": stride // group, "channel": 8, "r": 1, "y": 1}.items():
+        pointer = values.get(field)
+        if isinstance(pointer, Pointer):
+            values[field] = Pointer(pointer.base, pointer.offset_bytes + first * move)
+    values["n"] = symbol("column_n")
+    return Loop("column", affine(columns), step, (replace(node, arguments=tuple(values.items())),))
 
 
 def fetch_constants(

@@ -201,7 +201,7 @@ def test_other_teams_are_constants(
 
 def test_canaries_stacks_and_sections(device: Device) -> None:
     l1, l2 = device.symbol("l1"), device.symbol("l2")
-    assert len(device.canaries()) == 4
+    assert len(device.canaries()) == 6  # of L1, L2 and the far activations
     assert 0x1000_0000 <= l1.address < 0x1002_0000 <= 0x1C00_0000 <= l2.address < 0x1C18_0000
     device.paint_canaries()
     result = device.call("exchange", [3])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dse import cluster, ops
+from dse import cluster, fetch, ops
 from dse.interpret import interpret
 from dse.load.hyper import HyperParameters
 from dse.lower import lower
@@ -58,6 +58,28 @@ def test_interpreter_equals_reference_and_counts_equal_counters(hyper, scope, co
     assert np.array_equal(ran.output, ops.run(model, x)[model.output].reshape(-1))
     assert networks.count(program) == ran.counters
     assert sum(ran.counters.fetched_bytes.values()) >= program.weight_bytes()
+
+
+@_law
+def test_large_weights_are_walked_through_without_changing_a_byte(hyper, scope, cores, seed):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fetch, "WALKED_BYTES", 64)
+        patch.setattr(fetch, "TILE_BYTES", 64)
+        model, program = _random_program(hyper, scope, cores, seed)
+    _, samples = networks.quantised(hyper, scope)
+    x = ops.quantise_input(model, samples[:1])[0]
+    ran = interpret(program, x)
+    assert np.array_equal(ran.output, ops.run(model, x)[model.output].reshape(-1))
+    assert networks.count(program) == ran.counters
+
+
+def test_columns_of_large_weights_come_a_tile_ahead(monkeypatch):
+    monkeypatch.setattr(fetch, "WALKED_BYTES", 64)
+    monkeypatch.setattr(fetch, "TILE_BYTES", 256)
+    program = _program(Schedule("none", Attention(heads=4)), 2)[2]
+    walked = [loop for stage in program.stages for loop in loops(stage.body) if loop.var == "column"]
+    assert walked
+    assert all({f.src.base.split(".")[-1] for f in loop.fetch} == {"w", "channel"} for loop in walked)
 
 
 @_law
