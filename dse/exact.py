@@ -142,7 +142,7 @@ class Exact:
         return best, best.values(objectives)[0] if best else float("inf")
 
     def nearest(self) -> Point:
-        """The schedule with the fewest bytes too many, the fastest of them."""
+        """The schedule with the fewest bytes (and cycles, where they are limited) too many, the fastest of them."""
         limits, over = self.limits, np.zeros(len(self.cycles))
         for values, limit in ((self.floor, limits.ram_bytes), (self.flash, limits.flash_bytes)):
             if limit is not None:

@@ -53,7 +53,7 @@ _FIND = {"linear": _linear, "probs": _probs, "attend": _attend, "attend_sum": _a
 def likeness(model: Model, part: Part, tests: Sequence[Expression]) -> tuple[object, ...]:
     """What the price of a part depends on: kinds, shapes, wiring and attributes; equal parts cost the same.
 
-    Of the numbers of requantisation and weights only the answers to `tests` count (`dse.kernel.tests_of` the kernels).
+    Of the numbers of requantisation and weights only the answers to `tests` count (`dse.kernel.comparisons_in`).
     """
     ids: dict[str, int] = {}
     for name in (part.input, *(name for op in part.ops for name in op.outputs)):

@@ -223,7 +223,7 @@ def variants_by_op(kernels: Mapping[str, Kernel], isa: str) -> Variants:
     return Variants({op: tuple(variants) for op, variants in found.items()})
 
 
-def tests_of(kernels: Iterable[Kernel]) -> tuple[Expression, ...]:
+def comparisons_in(kernels: Iterable[Kernel]) -> tuple[Expression, ...]:
     """All that prices, scratch and contracts of these kernels can tell about integers: the comparisons they make, and names
     that they use outside any."""
     texts = {e.text for k in kernels for e in (k.scratch, k.when, *(term for _, term in k.terms))}

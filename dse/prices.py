@@ -15,7 +15,7 @@ from dse.blocks import Part, parts
 from dse.cost import Cost, PartCosts
 from dse.facts import likeness
 from dse.ir import Array, Model
-from dse.kernel import Kernel, Variants, runs_on, tests_of, variants_by_op
+from dse.kernel import Kernel, Variants, comparisons_in, runs_on, variants_by_op
 from dse.lower import LoweredPart, lower_part
 from dse.schedule import Schedule
 from dse.target import Target
@@ -50,7 +50,7 @@ class HousePrices:
         """The distinct parts of a form, each with how often it occurs: parts that look alike are priced once."""
         if form not in self._parts:
             model = self.models[form]
-            tests = tests_of(kernel for kernel in self.kernels.values() if runs_on(kernel, self.target.isa))
+            tests = comparisons_in(kernel for kernel in self.kernels.values() if runs_on(kernel, self.target.isa))
             alike: dict[tuple[object, ...], list[Part]] = {}
             for part in parts(model):
                 alike.setdefault(likeness(model, part, tests), []).append(part)

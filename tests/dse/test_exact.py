@@ -16,7 +16,7 @@ from cost_models.calibration import load_calibration
 from cost_models.model import Budget, evaluate
 from dse import pipeline
 from dse.blocks import parts
-from dse.kernel import parse_expression
+from dse.kernel import comparisons_in, parse_expression
 from dse.lattice import build_sheet, structures
 from dse.lower import lower
 from dse.pareto import OBJECTIVES, Point, front
@@ -64,10 +64,12 @@ def _prices(models, wait_states, kernels=networks.KERNELS, calibration=CALIBRATI
 def test_the_sums_over_parts_are_the_price_of_the_whole(hyper, scope, seed, many):
     models, _ = networks.quantised(hyper, scope)
     kernels, calibration = _many_kernels() if many else (networks.KERNELS, CALIBRATION)
-    rng, space = random.Random(seed), build_space(models, networks.TARGET, kernels)
-    prices = _prices(models, seed % 3, kernels, calibration)
-    known = [s for s in structures(space) if s["panels"] in ("none", "map", "map+context")]
-    sheet = build_sheet(space, rng.choice(known), prices)
+    rng, whole = random.Random(seed), build_space(models, networks.TARGET, kernels)
+    prices, space = (
+        _prices(models, max(0, seed % 4 - 2), kernels, calibration),
+        networks.random_subspace(whole, 1000, seed),
+    )
+    sheet = build_sheet(space, rng.choice(structures(space)), prices)
     for row in rng.sample(range(sheet.rows), min(4, sheet.rows)):
         for schedule in sheet.schedules(row):
             cost = prices.whole(schedule)
@@ -81,15 +83,26 @@ def test_the_sums_over_parts_are_the_price_of_the_whole(hyper, scope, seed, many
 @given(networks.hypers(), networks.scopes, networks.seeds)
 def test_sheets_hold_every_schedule_once(hyper, scope, seed):
     models, _ = networks.quantised(hyper, scope)
-    space, prices = networks.random_subspace(networks.space_of(models), 3000, seed), _prices(models, 0)
+    space, prices = networks.random_subspace(networks.space_of(models), 1000, seed), _prices(models, 0)
     sheets = [build_sheet(space, structure, prices) for structure in structures(space)]
     held = [schedule for sheet in sheets for row in range(sheet.rows) for schedule in sheet.schedules(row)]
     assert len(held) == len(set(held))
     assert set(held) == set(space.schedules())
 
 
-def test_parts_cover_the_network():
-    # Blocks whose kernels look at the weights (bound, high) are priced one by one: see blocks.likeness.
+def test_kernels_can_tell_what_they_compare_and_what_they_use_bare():
+    kernel = replace(networks.KERNELS["add_ref"], when=parse_expression("(shift == 14)*(max(mult_a, 3) < 9)"))
+    kernel = replace(kernel, terms=(("each", parse_expression("m*(n % 4 > 0) + min(k, 7)")),))
+    assert [test.text for test in comparisons_in([kernel])] == [
+        "k",
+        "m",
+        "max(mult_a, 3) < 9",
+        "n % 4 > 0",
+        "shift == 14",
+    ]
+
+
+def test_parts_cover_the_network_and_blocks_alike_are_priced_once():
     house = pipeline.prepare(None, "stm32l476", scope="encoder", hyper={**SMALL, "layers": 4})
     model = house.models["none"]
     assert [op for part in parts(model) for op in part.ops] == list(model.ops)
@@ -97,6 +110,7 @@ def test_parts_cover_the_network():
     found = pipeline.prices_of(house).parts("none")
     assert sum(times for _, times in found) == len(parts(model))
     assert sum(times for part, times in found if part.attention) == 4
+    assert len(found) < len(parts(model)) / 2
 
 
 @pytest.fixture(scope="module", params=["mhsa", "block"])
