@@ -42,7 +42,7 @@ def evaluate(
     moved: Counter[tuple[str, str]] = Counter()
     stages, peaks = [], _stage_peaks(program)
     spread, beyond = 0.0, dict[str, None]()
-    fetch = CodeFetch(program, target, wait_states, kernels, calibration)
+    fetch, recent = CodeFetch(program, target, wait_states, kernels, calibration), dict[str, float]()
     for stage in program.stages:
         calls, iterations = count_calls(stage)
         traffic = moved_bytes(program, calls)
@@ -53,7 +53,7 @@ def evaluate(
             beyond |= dict.fromkeys(found)
             error = calibration.kernels[item.call.kernel].worst_error * (2 if found else 1)
             spread += item.times * call_cycles(item, kernels, calibration) * error
-        for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration):
+        for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration, recent):
             stalls = stalled.data_cycles + fetch.cycles(stalled)
             cycles += stalls
             spread += stalls_spread(stalled, stalls, kernels, calibration)

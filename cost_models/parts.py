@@ -78,7 +78,7 @@ def price_ops(
     cycles: dict[str, float] = {}
     moved: dict[str, float] = {}
     rest = 0.0
-    fetch = CodeFetch(program, target, wait_states, kernels, calibration)
+    fetch, recent = CodeFetch(program, target, wait_states, kernels, calibration), dict[str, float]()
     for stage in program.stages:
         calls, iterations = count_calls(stage)
         rest += stage_cycles((), iterations, kernels, calibration)
@@ -86,6 +86,6 @@ def price_ops(
             op = item.call.source
             cycles[op] = cycles.get(op, 0.0) + item.times * call_cycles(item, kernels, calibration)
             moved[op] = moved.get(op, 0.0) + sum(moved_bytes(program, (item,)).values())
-        for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration):
+        for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration, recent):
             cycles[stalled.item.call.source] += stalled.data_cycles + fetch.cycles(stalled)
     return cycles | {"loops and stages": rest}, moved
