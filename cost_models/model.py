@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cost_models.calibration import Calibration
 from cost_models.counts import CallCount, call_macs, count_calls, moved_bytes
-from cost_models.stalls import CodeFetch, Stalled, stage_stalls
+from cost_models.stalls import CodeFetch, Stalled, exact, stage_stalls
 from dse.alloc import live_spans
 from dse.cost import Cost, Overrun, StageCost
 from dse.kernel import Kernel
@@ -136,7 +136,7 @@ def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Cal
     known = calibration.priced.get(key)
     if known is None:
         fit = calibration.kernels[name].cycles
-        known = sum(fit[term] * feature.evaluate(item.sizes) for term, feature in kernels[name].terms)
+        known = exact(sum(fit[term] * feature.evaluate(item.sizes) for term, feature in kernels[name].terms))
         calibration.priced[key] = known
     return known
 

@@ -51,6 +51,11 @@ class _Visit:
     again: float  # bytes of weights that one call reads again
 
 
+def exact(cycles: float) -> float:
+    """Cycles in whole 1024ths: sums of them are exact in any order, so that equal schedules have equal prices."""
+    return round(cycles * 1024) / 1024
+
+
 def slow_regions(target: Target, wait_states: int) -> dict[str, Region]:
     """Name -> the regions whose data goes through the cache; none without wait states."""
     if wait_states == 0 or target.data_cache is None:
@@ -96,8 +101,8 @@ def stage_stalls(
         data = sum(fill_cycles(region, wait_states) * missed / cache.fill_bytes for region, missed in units)
         code = 0.0
         if program.code == "flash":
-            code = item.times * code_cycles(item, wait_states, fill, kernels, calibration)
-        found.append(Stalled(item, data, code))
+            code = item.times * exact(code_cycles(item, wait_states, fill, kernels, calibration))
+        found.append(Stalled(item, exact(data), code))
     return tuple(found)
 
 
