@@ -9,7 +9,11 @@ from codegen.device import find_qemu, run_qemu
 from dse.kernel import Kernel, kernels_root, load_kernels
 
 ROOT = kernels_root()
-BOARDS = {"armv7em": ("mps2_an386", "cortex-m4"), "rv32imc": ("virt_rv32", "rv32imc")}
+BOARDS = {
+    "armv7em": ("mps2_an386", "cortex-m4"),
+    "armv7em-m7": ("mps2_an500", "cortex-m7"),
+    "rv32imc": ("virt_rv32", "rv32imc"),
+}
 VARIANTS = {isa: [kernel for kernel in load_kernels().values() if kernel.isa == isa] for isa in BOARDS}
 MADE = [
     (isa, toolchain.name)
