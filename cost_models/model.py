@@ -11,7 +11,7 @@ from functools import partial
 from cost_models.calibration import Calibration
 from cost_models.cluster import copy_waits, critical_path
 from cost_models.counts import CallCount, call_macs, count_calls, moved_bytes
-from cost_models.stalls import CodeFetch, Stalled, stage_stalls
+from cost_models.stalls import CodeFetch, Stalled, exact, stage_stalls
 from dse.alloc import live_spans
 from dse.cost import Cost, Overrun, StageCost
 from dse.kernel import Kernel
@@ -45,7 +45,7 @@ def evaluate(
     moved: Counter[tuple[str, str]] = Counter()
     stages, peaks = [], _stage_peaks(program)
     spread, beyond = 0.0, dict[str, None]()
-    fetch = CodeFetch(program, target, wait_states, kernels, calibration)
+    fetch, recent = CodeFetch(program, target, wait_states, kernels, calibration), dict[str, float]()
     waits = copy_waits(program, target.cluster, partial(call_cycles, kernels=kernels, calibration=calibration))
     for stage in program.stages:
         calls, _ = count_calls(stage)
@@ -59,7 +59,7 @@ def evaluate(
             beyond |= dict.fromkeys(found)
             error = calibration.kernels[item.call.kernel].worst_error * (2 if found else 1)
             spread += item.times * call_cycles(item, kernels, calibration) * error
-        for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration):
+        for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration, recent):
             stalls = stalled.data_cycles + fetch.cycles(stalled)
             cycles += stalls
             spread += stalls_spread(stalled, stalls, kernels, calibration)
@@ -147,7 +147,7 @@ def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Cal
     known = calibration.priced.get(key)
     if known is None:
         fit = calibration.kernels[name].cycles
-        known = sum(fit[term] * feature.evaluate(item.sizes) for term, feature in kernels[name].terms)
+        known = exact(sum(fit[term] * feature.evaluate(item.sizes) for term, feature in kernels[name].terms))
         calibration.priced[key] = known
     return known
 

@@ -88,14 +88,14 @@ def price_ops(
     moved: dict[str, float] = {}
     price = partial(call_cycles, kernels=kernels, calibration=calibration)
     rest = sum(copy_waits(program, target.cluster, price).values())
-    fetch = CodeFetch(program, target, wait_states, kernels, calibration)
+    fetch, recent = CodeFetch(program, target, wait_states, kernels, calibration), dict[str, float]()
     for stage in program.stages:
         path = critical_path(stage)
         rest += stage_cycles((), path.iterations, kernels, calibration)
         rest += path.cluster_cycles(target.cluster, calibration)
         for item in path.calls:
             cycles[item.call.source] = cycles.get(item.call.source, 0.0) + item.times * price(item)
-        for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration):
+        for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration, recent):
             cycles[stalled.item.call.source] += stalled.data_cycles + fetch.cycles(stalled)
         for item in count_calls(stage)[0]:
             op = item.call.source

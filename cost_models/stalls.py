@@ -20,6 +20,7 @@ from dse.layout import even
 from dse.program import Affine, Call, Loop, Node, Pointer, Program, Stage
 from dse.target import Cache, Region, Target
 
+FRACTIONS = 1024  # of a cycle
 SPARE_BYTES = 32  # of a data cache: what else a kernel reads from flash between two tiles
 BLOCK_ROWS = 16  # of x as rows, unpacked at a time by the kernels of layout quads
 ALL_CODE_BYTES = 8192  # a code cache of this size holds the kernels of a network
@@ -36,7 +37,7 @@ class Stalled:
 
 @dataclass(frozen=True)
 class _Touch:
-    """An operand of a call in a slow memory: bytes that one turn touches, and bytes that miss over all turns."""
+    """An operand of a call in a slow memory: bytes that a turn touches, bytes that miss over all turns."""
 
     pointer: Pointer
     region: Region
@@ -49,6 +50,11 @@ class _Visit:
     item: CallCount
     touches: tuple[_Touch, ...]
     again: float  # bytes of weights that one call reads again
+
+
+def exact(cycles: float) -> float:
+    """Cycles in whole 1024ths: sums of them are exact in any order, so that equal schedules have equal prices."""
+    return round(cycles * FRACTIONS) / FRACTIONS
 
 
 def slow_regions(target: Target, wait_states: int) -> dict[str, Region]:
@@ -75,8 +81,10 @@ def stage_stalls(
     wait_states: int,
     kernels: Mapping[str, Kernel],
     calibration: Calibration,
+    recent: dict[str, float] | None = None,
 ) -> tuple[Stalled, ...]:
-    """What every distinct call of a stage loses; () without wait states."""
+    """What every distinct call of a stage loses; () without wait states. recent: bytes of the buffers and constants that
+    the stages before have touched, the last one last; this stage's are added."""
     cache, slow = target.data_cache, slow_regions(target, wait_states)
     if not slow or cache is None:
         return ()
@@ -84,16 +92,39 @@ def stage_stalls(
     homes |= {c.name: slow["flash"] for c in program.constants}
     fill = fill_cycles(slow["flash"], wait_states)
     found = []
-    for visit in _visit(stage.body, {}, homes, cache):
+    visits = _visit(stage.body, {}, homes, cache)
+    if recent is not None:
+        visits = _warm(visits, recent, {b.name for b in program.buffers}, cache)
+    for visit in visits:
         item = visit.item
         units = [(touch.region, touch.missed) for touch in visit.touches]
         units.append((slow["flash"], visit.again * item.times))
         data = sum(fill_cycles(region, wait_states) * missed / cache.fill_bytes for region, missed in units)
         code = 0.0
         if program.code == "flash":
-            code = item.times * code_cycles(item, wait_states, fill, kernels, calibration)
-        found.append(Stalled(item, data, code))
+            code = item.times * exact(code_cycles(item, wait_states, fill, kernels, calibration))
+        found.append(Stalled(item, exact(data), code))
     return tuple(found)
+
+
+def _warm(visits: list[_Visit], recent: dict[str, float], buffers: set[str], cache: Cache) -> list[_Visit]:
+    """The calls of a stage where its buffers are still cached from the stages before: those since whose last touch, their
+    own bytes included, no more was touched than the cache holds. Adds what this stage touches to `recent`."""
+    cached, since = set[str](), 0.0
+    for base, size in reversed(recent.items()):
+        since += size
+        if since <= cache.size_bytes and base in buffers:
+            cached.add(base)
+    found = []
+    for visit in visits:
+        touches = []
+        for touch in visit.touches:
+            base = touch.pointer.base
+            touches.append(replace(touch, missed=max(0.0, touch.missed - touch.bytes * (base in cached))))
+            recent[base] = max(recent.pop(base, 0.0), touch.bytes)
+            cached.discard(base)
+        found.append(replace(visit, touches=tuple(touches)))
+    return found
 
 
 def _visit(body: tuple[Node, ...], sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> list[_Visit]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cost_models.calibration import Calibration
+from cost_models.stalls import FRACTIONS
 from dse.alloc import live_spans
 from dse.builder import Asked
 from dse.cost import PartCost, PartCosts
@@ -46,7 +47,8 @@ class Tables:
             self.cycles[key] = np.zeros((len(rivals), self.most + 1 if name else 1))
             for row, kernel in enumerate(rivals):
                 fit = self.calibration.kernels[kernel.name].cycles
-                self.cycles[key][row] += sum(fit[term] * part.evaluate_many(sizes) for term, part in kernel.terms)
+                cycles = sum(fit[term] * part.evaluate_many(sizes) for term, part in kernel.terms)
+                self.cycles[key][row] = np.rint(cycles * FRACTIONS) / FRACTIONS
         return name, self.cycles[key]
 
     def call_scratch(self, integers: tuple[tuple[str, Affine], ...], rivals: Kernels) -> tuple[str, Array]:

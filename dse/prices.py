@@ -92,7 +92,7 @@ class HousePrices:
 
     def _one_by_one(self) -> bool:
         """True where cycles are more than those of the calls one after the other: cores share them, or memories stall."""
-        return self.target.cores > 1 or self.wait_states > 0
+        return self.target.is_cluster or self.target.far() is not None or self.wait_states > 0
 
     def _price_turns(self, part: Part, alike: Sequence[Schedule], rivals: Rivals) -> PartCosts:
         """The same, every schedule lowered on its own, as often as the largest family has rivals.
