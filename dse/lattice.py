@@ -24,6 +24,7 @@ from dse.schedule import Schedule
 from dse.space import Space
 
 Setting = dict[str, Choice]
+WORD = 62  # kernels a mask of int64 holds
 
 
 class Prices(Protocol):
@@ -168,7 +169,8 @@ class Sums:
         self.picks = picks
         shape3 = (*shape, len(next(iter(picks.values()))))
         self.cycles = np.zeros(shape3)
-        self.floor_bytes, self.weight_bytes, self.kernels = np.zeros((3, *shape3), np.int64)
+        self.floor_bytes, self.weight_bytes = np.zeros((2, *shape3), np.int64)
+        self.kernels = [np.zeros(shape3, np.int64)]  # a bit a kernel, WORD bits each
         self.calls, self.loops = np.zeros((2, *shape, 1), np.int64)
         self._bits: dict[str, int] = {}
         self._masks: dict[frozenset[str], int] = {}
@@ -180,12 +182,14 @@ class Sums:
         self.calls += times * costs.calls.reshape(*shape, 1)
         self.loops += times * costs.loops.reshape(*shape, 1)
         for family, pick in self.picks.items():
-            masks = np.array([[self._mask(names) for names in sets] for sets in costs.kernels[family]], np.int64)
             self.cycles += times * costs.cycles[family][:, pick].reshape(*shape, -1)
             self.weight_bytes += times * costs.weight_bytes[family][:, pick].reshape(*shape, -1)
             floors = costs.floor_bytes[family][:, pick].reshape(*shape, -1)
             np.maximum(self.floor_bytes, floors, out=self.floor_bytes)
-            self.kernels |= masks[costs.which][:, pick].reshape(*shape, -1)
+            masks = [[self._mask(names) for names in sets] for sets in costs.kernels[family]]
+            for word, kernels in enumerate(self.kernels):
+                bits = np.array([[mask >> WORD * word & (1 << WORD) - 1 for mask in row] for row in masks], np.int64)
+                kernels |= bits[costs.which][:, pick].reshape(*shape, -1)
 
     def _mask(self, kernels: frozenset[str]) -> int:
         if kernels not in self._masks:
@@ -193,19 +197,23 @@ class Sums:
         return self._masks[kernels]
 
     def _new_mask(self, kernels: frozenset[str]) -> int:
-        return sum(1 << self._bits.setdefault(name, len(self._bits)) for name in kernels)
+        mask = sum(1 << self._bits.setdefault(name, len(self._bits)) for name in kernels)
+        if len(self._bits) > WORD * len(self.kernels):
+            self.kernels.append(np.zeros_like(self.kernels[0]))
+        return mask
 
     def flash_bytes(self, form: str, prices: Prices) -> Array:
         """Weights and code; each distinct set of kernels, calls and loops is asked for once."""
-        masks, mask = np.unique(self.kernels, return_inverse=True)
-        most_calls, most_loops = int(self.calls.max()) + 1, int(self.loops.max()) + 1
-        key = (mask.reshape(self.kernels.shape) * most_calls + self.calls) * most_loops + self.loops
-        distinct, where = np.unique(key, return_inverse=True)
+        shape = self.kernels[0].shape
+        key = np.zeros(shape, np.int64)
+        for part in (*self.kernels, self.calls, self.loops):
+            values, place = np.unique(part, return_inverse=True)
+            key = key * len(values) + place.reshape(part.shape)
+        _, first, where = np.unique(key, return_index=True, return_inverse=True)
         code = []
-        for value in distinct.tolist():
-            rest, loops = divmod(value, most_loops)
-            number, calls = divmod(rest, most_calls)
-            used = frozenset(name for name, bit in self._bits.items() if int(masks[number]) >> bit & 1)
-            code.append(prices.code_bytes(form, used, calls, loops))
-        found: Array = self.weight_bytes + np.array(code, np.int64)[where.reshape(self.kernels.shape)]
+        for row, column, turn in zip(*np.unravel_index(first, shape), strict=True):
+            words = [int(word[row, column, turn]) for word in self.kernels]
+            used = frozenset(name for name, bit in self._bits.items() if words[bit // WORD] >> bit % WORD & 1)
+            code.append(prices.code_bytes(form, used, int(self.calls[row, column, 0]), int(self.loops[row, column, 0])))
+        found: Array = self.weight_bytes + np.array(code, np.int64)[where.reshape(shape)]
         return found

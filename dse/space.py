@@ -205,6 +205,13 @@ def _can_serve(kernel: Kernel, models: Iterable[Model]) -> bool:
     return not found or any(kernel.serves(easy | {size: facts[size] for size in "nk"}) for facts in found)
 
 
+def _own(kernels: Sequence[Kernel], target: Target) -> list[Kernel]:
+    """Of a cluster, what is written for its instruction set where that has a kernel for the op: portable code takes several
+    times the cycles there and no less of what is scarce, and a cluster's schedules are lowered one by one to be priced."""
+    made = {kernel.op for kernel in kernels if kernel.isa == target.isa and target.is_cluster}
+    return [kernel for kernel in kernels if kernel.op not in made or kernel.isa == target.isa]
+
+
 def _variants(family: str, kernels: Sequence[Kernel]) -> tuple[str, ...]:
     """The variants of a family, "ref" first, then in the order of the manifest."""
     found = {k.name.removeprefix(k.op + "_"): None for k in kernels if family_of(k.op) == family}
@@ -237,7 +244,7 @@ def build_space(models: Mapping[str, Model], target: Target, kernels: Mapping[st
         heads=attentions[0].probs.integer("heads") if attentions else 1,
         hidden=model.tensors[pairs[0].up.outputs[0]].shape[1] if pairs else 0,
         forms=tuple(models),
-        variants={family: _variants(family, known) for family in FAMILIES},
+        variants={family: _variants(family, _own(known, target)) for family in FAMILIES},
         layouts={variant: k.layout for variant, k in products.items()},
         aligns={variant: k.align for variant, k in products.items()},
         widths=_widths(models),
