@@ -6,7 +6,6 @@ that shows its use, and a Makefile for zig and arm-none-eabi-gcc.
 
 from __future__ import annotations
 
-import itertools
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -101,7 +100,7 @@ def _context(
         "scale": scale,
         "stages": _stages(program.stages, texts, names),
         "shares": any(text.regions for text in texts),
-        "copies": sum(len(stage.fetch) for stage in program.stages),
+        "copies": max(len(stage.fetch) for stage in program.stages),
         "constants": [_constant(c, names.constants[c.name]) for c in program.constants],
         "sample_input": _values(sample.input, "s8"),
         "sample_output": _values(sample.output, "s8"),
@@ -109,9 +108,9 @@ def _context(
 
 
 def _stages(stages: Sequence[Stage], texts: Sequence[StageText], names: Names) -> list[dict[str, object]]:
-    """What the template prints of every stage; copies are numbered through the whole network."""
+    """What the template prints of every stage; copies are numbered stage by stage, for those of one end before those of
+    the next begin."""
     found: list[dict[str, object]] = []
-    number = itertools.count()
     for stage, text in zip(stages, texts, strict=True):
         found.append(
             {
@@ -119,7 +118,7 @@ def _stages(stages: Sequence[Stage], texts: Sequence[StageText], names: Names) -
                 "ops": ", ".join(stage.ops),
                 "regions": text.regions,
                 "body": "\n".join(text.lines),
-                "copies": [(next(number), names.copy(fetch)) for fetch in stage.fetch],
+                "copies": [(number, names.copy(fetch)) for number, fetch in enumerate(stage.fetch)],
             }
         )
     return found

@@ -13,6 +13,7 @@ MAX_FILE_BYTES = 1 << 20
 MOST_CYCLES = 10_000
 MOST_LINES = 1024  # of the device model
 STACK_PAD = 16  # between the stacks of a cluster (kernels/port/gap9)
+COPIES_BYTES = 64  # numbers of the copies a stage of a cluster waits for (codegen/templates/network.c.j2)
 GUARD_BYTES = 64  # 32 before and 32 after every arena (kernels/port/*/link.ld)
 
 
@@ -136,7 +137,7 @@ class Target:
         """The RAM regions with what is left for arenas: without guard bytes and, in the first, without the stack."""
         ram = [region for region in self.regions if region.kind == "ram"]
         left = [region.size_bytes - GUARD_BYTES for region in ram]
-        left[0] -= self.stacks_bytes()
+        left[0] -= self.stacks_bytes() + (COPIES_BYTES if self.is_cluster else 0)
         return tuple(replace(region, size_bytes=size) for region, size in zip(ram, left, strict=True))
 
     def near(self) -> tuple[Region, ...]:
