@@ -43,6 +43,7 @@ from dse.rewrite import forms, rewrite
 from dse.space import build_space
 from dse.target import Target
 
+CLUSTER_OPERANDS = 6  # bytes an element of the elementwise kernels, at most
 REPEATS = 4
 FOOTPRINTS = 16  # firmwares a scope
 _GLUE = ("main", "Reset_", "_start", "Default_", "tlf_port", "tlf_network", "tlf_stage", "mem", "__", "SystemInit")
@@ -56,13 +57,19 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
     with tempfile.TemporaryDirectory() as scratch:
         for done, kernel in enumerate(wanted):
             progress("calibrate", done, len(wanted), kernel.name)
-            measured, functions = run_calls(kernel, shapes(kernel), target, kernels, Path(scratch))
+            measured, functions = run_calls(kernel, _shapes_on(kernel, target), target, kernels, Path(scratch))
             fit = fit_kernel(kernel, measured, functions)
             fits[kernel.name] = fit_stalls(kernel, fit, run_cold(kernel, target, kernels, Path(scratch)), target)
         code = fit_code(_footprints(target, kernels, Path(scratch)))
         cold = _cold_cycles_per_byte(target, kernels, Path(scratch)) if target.is_cluster else 0.0
     result = Calibration(target.name, provenance(target, wanted), 0.0, 0.0, cold, *code, fits)
     return _write(result, out), _table(result)
+
+
+def _shapes_on(kernel: Kernel, target: Target) -> tuple[dict[str, int], ...]:
+    """The calibration shapes of a kernel; on a cluster those whose operands lie in L1 for all cores at once."""
+    most = target.ram()[0].size_bytes // (CLUSTER_OPERANDS * target.cores) if target.is_cluster else None
+    return tuple(sizes for sizes in shapes(kernel) if most is None or sizes.get("n", 1) <= most)
 
 
 def calibrate_from(target: Target, measurements: Path, out: Path | None) -> tuple[Path, Table]:
