@@ -165,7 +165,8 @@ def provenance(plan: Mapping[str, Any]) -> str:
     import optuna
 
     versions = f"tileformer {__version__}, numpy {numpy.__version__}, optuna {optuna.__version__}"
-    return f"commit {commit()}; {versions}; seed {plan['seed']}; target {', '.join(plan.get('targets') or [plan['target']])}"
+    targets = ", ".join(plan.get("targets") or [plan["target"]])
+    return f"commit {commit()}; {versions}; seed {plan['seed']}; target {targets}"
 
 
 @dataclass(frozen=True)
