@@ -10,7 +10,7 @@ from dse.blocks import attention_blocks, feed_forward_blocks
 from dse.facts import facts_of
 from dse.ir import Model
 from dse.kernel import Kernel, runs_on
-from dse.knobs import KNOBS, Choice, Context, place
+from dse.knobs import KNOBS, Choice, Context, place, tiles
 from dse.knobs.nest import LAYERS
 from dse.layout import RIGHT
 from dse.schedule import FAMILIES, PANELS, SPLITS, Attention, FeedForward, Schedule, family_of
@@ -206,9 +206,10 @@ def _can_serve(kernel: Kernel, models: Iterable[Model]) -> bool:
 
 
 def _own(kernels: Sequence[Kernel], target: Target) -> list[Kernel]:
-    """Of a cluster, what is written for its instruction set where that has a kernel for the op: portable code takes several
-    times the cycles there and no less of what is scarce, and a cluster's schedules are lowered one by one to be priced."""
-    made = {kernel.op for kernel in kernels if kernel.isa == target.isa and target.is_cluster}
+    """Of a cluster with room, what is written for its instruction set where that has a kernel for the op: portable code
+    takes several times the cycles, saves little but scratch, and a cluster's schedules are lowered one by one."""
+    roomy = target.is_cluster and target.near()[0].size_bytes >= tiles.SMALL_BYTES
+    made = {kernel.op for kernel in kernels if kernel.isa == target.isa and roomy}
     return [kernel for kernel in kernels if kernel.op not in made or kernel.isa == target.isa]
 
 
