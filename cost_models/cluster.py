@@ -16,7 +16,9 @@ from dse.program import Fetch, Loop, Node, Program, Stage, loops
 from dse.schedule import family_of
 from dse.target import Cluster
 
-AGAIN = 0.5  # of the code that the others drove out of a full cache, what a call fetches again: it runs some of its paths
+AGAIN = (
+    0.5  # of the code that the others drove out of a full cache, what a call fetches again: it runs some of its paths
+)
 Sizes = dict[str, int]
 
 

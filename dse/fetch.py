@@ -63,18 +63,20 @@ def fetch_constants(
 ) -> tuple[list[Stage], dict[str, Constant]]:
     """Stages that read constants from buffers near the cores, with the copies that fill them, and the constants as copied.
 
-    A constant that a loop at the top of a stage walks through in equal steps is fetched step by step; the others of a stage
-    lie together in one block, which is fetched during the stage before. No copy is larger than most_copy_bytes, and half of
+    A constant that one loop at the top of a stage walks through alone is fetched step by step; the others of a stage lie
+    together in one block, which is fetched during the stage before. No copy is larger than most_copy_bytes, and half of
     most_copies is left to the block of the stage that follows.
     """
     kept = {p.base: constants[p.base] for p in _copied(stages) if p.base in constants}
     done = []
     for stage in stages:
         walked: dict[str, tuple[str, int]] = {}
-        for node in stage.body:
+        used = [{p.base for _, _, p in pointers_of([replace(stage, body=(node,))])} for node in stage.body]
+        for node, names_read in zip(stage.body, used, strict=True):
             if isinstance(node, Loop):
                 found = [(n, size) for n, size in _walked(node, stage, constants).items() if size <= most_copy_bytes]
-                walked |= {name: (node.var, size) for name, size in found[: most_copies // 2]}
+                alone = [(n, size) for n, size in found if n in names_read and sum(n in others for others in used) == 1]
+                walked |= {name: (node.var, size) for name, size in alone[: most_copies // 2]}
         names = sorted({p.base for _, _, p in pointers_of([stage]) if p.base in constants})
         whole = [name for name in names if name not in walked]
         homes: dict[str, Affine] = {}
@@ -86,8 +88,8 @@ def fetch_constants(
             buffers[block + _NEAR] = Buffer(block + _NEAR, len(data), "constants", "s32")
             fetch = _pieces(block, len(data), most_copy_bytes)
         body = []
-        for node in stage.body:
-            own = {name: step for name, step in walked.items() if isinstance(node, Loop) and step[0] == node.var}
+        for node, names_read in zip(stage.body, used, strict=True):
+            own = {name: step for name, step in walked.items() if name in names_read}
             body.append(_read_near(node, stage.name, block, homes, own, buffers, kept, constants))
         done.append(replace(stage, body=tuple(body), fetch=fetch))
     return done, kept
