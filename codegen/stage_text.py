@@ -68,9 +68,18 @@ class StageText:
             inner = (*bound, var, *((f"{var}_n",) if size else ()))
             return [pad + head, *size, *self._body(loop.body, depth + 1, inner), pad + "}"]
         inner = (*bound, var, f"{var}_slot", *((f"{var}_n",) if size else ()))
-        before, turn = self._fetch(loop, depth)
-        after = f"{pad}{PAD}{var}_slot = 1 - {var}_slot;"
-        return [*before, pad + head, *size, *turn, *self._body(loop.body, depth + 1, inner), after, pad + "}"]
+        before, turn = self._fetch(loop, depth + 1)
+        turns = [PAD + line for line in size] + turn + self._body(loop.body, depth + 2, inner)
+        after = f"{pad}{PAD * 2}{var}_slot = 1 - {var}_slot;"
+        return [
+            pad + "{",
+            *before,
+            pad + PAD + head,
+            *turns,
+            after,
+            pad + PAD + "}",
+            pad + "}",
+        ]  # a scope: loops share names
 
     def _fetch(self, loop: Loop, depth: int) -> tuple[list[str], list[str]]:
         """Lines before a loop that start the copies of its first step, and lines of a step: wait, start the next ones."""

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dse import cluster, fetch, ops, pipeline
+from dse import cluster, execute, fetch, ops, pipeline
 from dse.interpret import interpret
 from dse.load.hyper import HyperParameters
 from dse.lower import lower
 from dse.memory import OverlapError
+from dse.pareto import Point
 from dse.program import Call, Loop, Parallel, Pointer, affine, loops, symbol
 from dse.schedule import Attention, Schedule
 from dse.space import build_space
@@ -145,13 +146,15 @@ def _swap(node, other):
     return replace(node, arguments=tuple(zip(dict(node.arguments), values, strict=True)))
 
 
-def test_two_loops_of_a_stage_each_fetch_their_own_weights():
+def test_two_loops_of_a_stage_each_fetch_their_own_weights(tmp_path):
     # G (form qk) and W_O of 64 features are both walked column by column, in steps of different bytes.
     house = pipeline.prepare("tr_hgr_e64", "gap9", scope="mhsa", form="qk")
     attention = Attention(heads=8, rows=5, map_rows=5, outer="heads", query="rows", output="rows")
     kernels = tuple((family, "sdot4x4") for family in ("linear", "probs", "attend"))
-    program = house.program(Schedule("qk", attention, kernels=(*kernels, ("vector", "pulp"))))
+    schedule = Schedule("qk", attention, kernels=(*kernels, ("vector", "pulp")))
+    program = house.program(schedule)
     walks = [loop for stage in program.stages for loop in loops(stage.body) if loop.var == "column" and loop.fetch]
     assert len(walks) == 2
     assert {fetch.src.base for fetch in walks[0].fetch}.isdisjoint(fetch.src.base for fetch in walks[1].fetch)
     assert pipeline.check_interpreter(house, program)
+    assert execute.prove(house, Point(schedule, house.price(schedule)), tmp_path).bit_exact
