@@ -1,0 +1,31 @@
+"""Cycles an output of the Cortex-M4 products beside their multiply-accumulates: the line through calls of growing depth.
+
+python studies/epilogue_cycles.py prints a Markdown table; everything in panels, on the emulated device, zero wait states.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from dse.calibrate import run_calls
+from dse.kernel import load_kernels
+from dse.target import load_target
+
+DEPTHS, M, N = (32, 64, 96), 80, 64
+PRODUCTS = {
+    "q_panels": ("probs_rows", "probs_panels"),
+    "x_panels": ("linear_rows", "linear_panels", "linear_keys", "linear_values", "linear_add", "linear_residual"),
+    "e_panels": ("attend_rows", "attend_panels", "attend_add"),
+}
+
+if __name__ == "__main__":
+    kernels, target = load_kernels(), load_target("stm32l476")
+    print("| kernel | cycles an output at depth 0 | MAC/cycle inside |\n|---|---:|---:|")
+    for flag, ops in PRODUCTS.items():
+        for name in (f"{op}_smlad2x4u16" for op in ops):
+            shapes = [{"m": M, "n": N, "k": k, flag: 1} for k in DEPTHS]
+            with tempfile.TemporaryDirectory() as folder:
+                runs, _ = run_calls(kernels[name], shapes, target, kernels, Path(folder))
+            slope, start = np.polyfit(DEPTHS, [run.cycles / (M * N) for run in runs], 1)
+            print(f"| {name} | {start:.2f} | {1 / slope:.3f} |")
