@@ -29,7 +29,7 @@ from cost_models.calibration import Calibration, KernelFit, load_calibration
 from cost_models.counts import call_traffic
 from dse import ptq
 from dse.alloc import Span, place_buffers
-from dse.cluster_bench import cluster_program, constants_of
+from dse.cluster_bench import bench_of, cluster_program, constants_of
 from dse.execute import open_device
 from dse.folders import write_files
 from dse.kernel import Kernel, kernels_for, kernels_root, load_kernels
@@ -372,20 +372,7 @@ def bench_program(
         spans |= {item.name: Span(position, position) for item in items}
     placed = place_buffers([*io, *buffers], spans, target.ram(), {})
     constants = tuple(item for _, items in calls for item in items if isinstance(item, Constant))
-    return Program(
-        model="bench",
-        form="none",
-        target=target.name,
-        schedule_digest="bench",
-        input=Pointer("input"),
-        input_bytes=4,
-        output=Pointer("output"),
-        output_bytes=4,
-        buffers=placed,
-        constants=constants,
-        stages=tuple(stages),
-        code=code,
-    )
+    return bench_of(stages, placed, target, constants, code)
 
 
 def _project(program: Program, target: Target, kernels: Mapping[str, Kernel]) -> dict[str, str]:

@@ -31,6 +31,17 @@ def cluster_program(calls: Sequence[tuple[Call, Sequence[Item]]], target: Target
             size = strides[item.name] * target.cores if item.name in strides else item.size_bytes
             buffers.append(Buffer(item.name, size, "activation", item.dtype))
             spans[item.name] = Span(2 * position, 2 * position + 1)
+    return bench_of(stages, place_buffers(buffers, spans, target.ram(), {}), target)
+
+
+def bench_of(
+    stages: Sequence[Stage],
+    buffers: tuple[Buffer, ...],
+    target: Target,
+    constants: tuple[Constant, ...] = (),
+    code: str = "flash",
+) -> Program:
+    """A program of calls to be measured: of no model, with four bytes in and out that nobody reads."""
     return Program(
         model="bench",
         form="none",
@@ -40,9 +51,10 @@ def cluster_program(calls: Sequence[tuple[Call, Sequence[Item]]], target: Target
         input_bytes=4,
         output=Pointer("output"),
         output_bytes=4,
-        buffers=place_buffers(buffers, spans, target.ram(), {}),
-        constants=(),
+        buffers=buffers,
+        constants=constants,
         stages=tuple(stages),
+        code=code,
     )
 
 
