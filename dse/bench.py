@@ -14,7 +14,7 @@ from typing import Any
 
 from codegen.build import find_toolchains
 from dse import __version__
-from dse.calibrate import run_calls
+from dse.bench_runs import run_calls
 from dse.folders import staged, write_files
 from dse.kernel import Kernel, kernels_for, load_kernels
 from dse.studies import commit, studies_root

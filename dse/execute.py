@@ -52,8 +52,9 @@ def prove(prepared: Prepared, point: Point, folder: Path) -> RunResult:
     return execute_folder(folder, None, toolchain)[0]
 
 
-def build_firmware(folder: Path, target: Target, toolchain: str = "auto") -> str:
-    """Build the project under `folder/src` to `folder/firmware.elf`; returns the toolchain's description."""
+def build_firmware(folder: Path, target: Target, toolchain: str = "auto", defines: Sequence[str] = ()) -> str:
+    """Build the project under `folder/src`, with these macros defined, to `folder/firmware.elf`; returns the toolchain's
+    description."""
     source = folder / "src"
     files = sorted(path for path in source.rglob("*") if path.suffix in (".c", ".S"))
     ports = sorted(path for path in (source / "port").iterdir() if path.is_dir())
@@ -67,6 +68,7 @@ def build_firmware(folder: Path, target: Target, toolchain: str = "auto") -> str
         isa=target.isa,
         toolchain=toolchain,
         defines=[
+            *defines,
             f"TLF_STACK_BYTES={target.stack_bytes}",
             *([f"TLF_CORES={target.cores}"] if target.is_cluster else []),
         ],

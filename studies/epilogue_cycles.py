@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dse.calibrate import run_calls
+from dse.bench_runs import run_calls
 from dse.kernel import load_kernels
 from dse.target import load_target
 

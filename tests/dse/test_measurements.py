@@ -8,9 +8,12 @@ import pytest
 from networks import KERNELS, TARGET
 
 from cost_models import calibration as calibrations
-from cost_models.calibrate import fit_kernel, shapes
+from cost_models.calibrate import Measurement, fit_kernel, shapes
 from cost_models.calibration import load_calibration, to_toml
-from dse import calibrate as runs
+from dse.bench_calls import bench_call, bench_program
+from dse.bench_runs import build_bench, fill, run_calls
+from dse.calibrate import calibrate_from
+from dse.execute import open_device
 from dse.measurements import HEADER, read_measurements
 
 NAMES = ("layernorm_packed", "attend_rows_smlad2x4")
@@ -22,15 +25,15 @@ def board(tmp_path_factory):
     folder, text, direct = tmp_path_factory.mktemp("board"), "", {}
     for name in NAMES:
         kernel = KERNELS[name]
-        calls = [runs.bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel))]
-        program = runs.bench_program(calls, TARGET)
-        elf = runs._build(program, TARGET, KERNELS, folder, ["TLF_MEASURE", "TLF_SEMIHOSTING"])
-        device = runs.open_device(elf, TARGET)
+        calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel))]
+        program = bench_program(calls, TARGET)
+        elf = build_bench(program, TARGET, KERNELS, folder, ["TLF_MEASURE", "TLF_SEMIHOSTING"])
+        device = open_device(elf, TARGET)
         device.boot()
-        runs._fill(device, program)
+        fill(device, program)
         device.call("tlf_network_run")
         text += device.output.decode()
-        direct[name] = runs.run_calls(kernel, shapes(kernel), TARGET, KERNELS, folder)
+        direct[name] = run_calls(kernel, shapes(kernel), TARGET, KERNELS, folder)
     path = folder / "board.csv"
     path.write_text(text, encoding="utf-8")
     return path, direct
@@ -55,7 +58,7 @@ def test_terms_from_a_board_are_those_of_the_direct_calibration(board, tmp_path,
     }
     (tmp_path / f"{TARGET.name}.toml").write_text(to_toml(replace(before, kernels=wrong)), encoding="utf-8")
     monkeypatch.setattr(calibrations, "FOLDER", tmp_path)
-    written, _ = runs.calibrate_from(TARGET, path, None)
+    written, _ = calibrate_from(TARGET, path, None)
     after = load_calibration(TARGET.name)
     assert written == tmp_path / f"{TARGET.name}.toml"
     assert "board.csv" in after.provenance
@@ -78,7 +81,7 @@ def test_few_calls_move_only_what_they_tell():
     sizes = {"m": 4, "n": 32, "guard": 0, "shift": 14, "x_stride": 32, "y_stride": 32, "epsilon": 1}
     counts = {name: feature.evaluate(sizes) for name, feature in kernel.terms}
     cycles = sum(fit.cycles[name] * count for name, count in counts.items())
-    again = fit_kernel(kernel, [runs.Measurement(sizes, 1.1 * cycles, 0.0)], {}, fit.cycles)
+    again = fit_kernel(kernel, [Measurement(sizes, 1.1 * cycles, 0.0)], {}, fit.cycles)
     assert sum(again.cycles[name] * count for name, count in counts.items()) == pytest.approx(1.1 * cycles, rel=0.01)
     assert all(again.cycles[name] == pytest.approx(fit.cycles[name]) for name, count in counts.items() if count == 0)
 

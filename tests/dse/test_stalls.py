@@ -13,7 +13,9 @@ from cost_models.calibration import load_calibration
 from cost_models.counts import count_calls
 from cost_models.stalls import call_bytes, stage_stalls
 from dse import accuracy, pipeline
-from dse import calibrate as runs
+from dse.bench_calls import bench_call, bench_program
+from dse.bench_runs import build_bench, flash_operands
+from dse.execute import open_device
 from dse.kernel import load_kernels
 from dse.program import Affine
 from dse.schedule import Schedule
@@ -38,13 +40,13 @@ def _house(target):
 def test_weights_miss_as_often_as_in_the_emulated_cache(target, tmp_path):
     """Data misses of one cold call, within a tenth: what else a kernel reads from flash are its own constants."""
     board, kernel = load_target(target), KERNELS["linear_rows_smlad2x4"]
-    calls = [runs.bench_call(kernel, i, {"m": m, "n": n, "k": k, "x_panels": 1}) for i, (m, n, k) in enumerate(WEIGHTS)]
-    program = runs.bench_program(calls, board, repeats=1)
-    device = runs.open_device(runs._build(program, board, KERNELS, tmp_path), board, board.max_wait_states)
+    calls = [bench_call(kernel, i, {"m": m, "n": n, "k": k, "x_panels": 1}) for i, (m, n, k) in enumerate(WEIGHTS)]
+    program = bench_program(calls, board, repeats=1)
+    device = open_device(build_bench(program, board, KERNELS, tmp_path), board, board.max_wait_states)
     device.boot()
     for symbol, (call, items) in zip(stage_symbols([s.name for s in program.stages]), calls, strict=True):
         sizes = {name: value.const for name, value in call.arguments if isinstance(value, Affine)}
-        flash = runs._flash_operands(call, sizes, items)
+        flash = flash_operands(call, sizes, items)
         missed = call_bytes(kernel.op, kernel.layout, sizes, board.data_cache, flash) / board.data_cache.fill_bytes
         assert device.call(symbol).data_misses == pytest.approx(missed, rel=0.1, abs=6), sizes
 

@@ -1,0 +1,189 @@
+"""Calls to measure -> cycles, instructions and code bytes, counted on the emulated device."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from codegen.device import Device
+from codegen.device.elf import parse_elf
+from codegen.emit import IoScale, Sample, emit
+from codegen.names import arena_symbol, stage_symbols
+from cost_models.calibrate import ColdCall, Footprint, Measurement, shapes
+from cost_models.counts import call_traffic
+from dse import ptq
+from dse.bench_calls import REPEATS, bench_call, bench_program
+from dse.cluster_bench import cluster_program, constants_of
+from dse.execute import build_firmware, open_device
+from dse.folders import write_files
+from dse.kernel import Kernel, kernels_for
+from dse.load.hyper import HyperParameters, build_model, sample_inputs
+from dse.lower import lower
+from dse.program import Affine, Buffer, Call, Constant, Pointer, Program, loops
+from dse.rewrite import forms, rewrite
+from dse.space import build_space
+from dse.target import Target
+
+FOOTPRINTS = 16  # firmwares a scope
+_GLUE = ("main", "Reset_", "_start", "Default_", "tlf_port", "tlf_network", "tlf_stage", "mem", "__", "SystemInit")
+
+
+def run_calls(
+    kernel: Kernel,
+    at: Sequence[Mapping[str, int]],
+    target: Target,
+    kernels: Mapping[str, Kernel],
+    folder: Path,
+) -> tuple[list[Measurement], dict[str, int]]:
+    """Cycles and instructions of a call at each of these sizes, and the bytes of the functions the kernel links."""
+    calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(at)]
+    if target.is_cluster:
+        measured, functions, _ = _run_on_cluster(calls, target, kernels, folder)
+        return measured, functions
+    program = bench_program(calls, target)
+    elf = build_bench(program, target, kernels, folder)
+    device = open_device(elf, target)
+    device.boot()
+    fill(device, program)
+    symbols = stage_symbols([stage.name for stage in program.stages])
+    run = device.call("tlf_network_run", stages=symbols)
+    sizes = [{k: v.const for k, v in call.arguments if isinstance(v, Affine)} for call, _ in calls]
+    measured = [
+        Measurement(z, c.cycles / REPEATS, c.instructions / REPEATS) for z, c in zip(sizes, run.stages, strict=True)
+    ]
+    return measured, _kernel_functions(elf)
+
+
+def _run_on_cluster(
+    calls: list[tuple[Call, tuple[Buffer | Constant, ...]]],
+    target: Target,
+    kernels: Mapping[str, Kernel],
+    folder: Path,
+) -> tuple[list[Measurement], dict[str, int], float]:
+    """The same on all cores at once, and cycles until the code of the kernel lies in the caches."""
+    program = cluster_program(calls, target, REPEATS)
+    elf = build_bench(program, target, kernels, folder)
+    device = open_device(elf, target)
+    device.boot()
+    symbols = stage_symbols([stage.name for stage in program.stages])
+    arena = device.symbol(arena_symbol(target.ram()[0].name)).address
+    measured, cold = [], 0.0
+    for index, (call, items) in enumerate(calls):
+        fill(device, program)
+        for offset, data in constants_of(program, items).items():
+            device.write(arena + offset, data)
+        many, once = (device.call(name) for name in symbols[2 * index : 2 * index + 2])
+        cycles = (many.cycles - once.cycles) / (REPEATS - 1)
+        instructions = (many.instructions - once.instructions) / (REPEATS - 1) / target.cores
+        sizes = {k: v.const for k, v in call.arguments if isinstance(v, Affine)}
+        measured.append(Measurement(sizes, cycles, instructions))
+        cold += max(0.0, once.cycles - cycles - target.cluster.fork_cycles)
+    return measured, _kernel_functions(elf), cold / len(calls)
+
+
+def run_cold(kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[ColdCall]:
+    """Cycles of one call with empty caches at every calibration shape and wait state; [] on a target without."""
+    if target.max_wait_states == 0:
+        return []
+    calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel))]
+    program = bench_program(calls, target, repeats=1)
+    elf = build_bench(program, target, kernels, folder)
+    symbols = stage_symbols([stage.name for stage in program.stages])
+    prefetches = target.code_cache is not None and target.code_cache.prefetch
+    states = range(target.max_wait_states + 1) if prefetches else (0, target.max_wait_states)
+    found: dict[int, list[int]] = {}  # without prefetch, what a call loses is in proportion to what a miss takes
+    for state in states:
+        device = open_device(elf, target, state)
+        device.boot()
+        fill(device, program)
+        found[state] = [device.call(symbol).cycles for symbol in symbols]  # a call starts with empty caches
+    integers = [{k: v.const for k, v in call.arguments if isinstance(v, Affine)} for call, _ in calls]
+    return [
+        ColdCall(sizes, flash_operands(call, sizes, items), {state: found[state][index] for state in states})
+        for index, ((call, items), sizes) in enumerate(zip(calls, integers, strict=True))
+    ]
+
+
+def flash_operands(call: Call, sizes: Mapping[str, int], items: Sequence[Buffer | Constant]) -> dict[str, int]:
+    """Operand in flash -> bytes a call at these sizes reads of it."""
+    constants = {item.name for item in items if isinstance(item, Constant)}
+    bases = {name: value.base for name, value in call.arguments if isinstance(value, Pointer)}
+    return {f: sum(moved) for f, moved in call_traffic(call, sizes).items() if bases[f] in constants}
+
+
+def cold_cycles_per_byte(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> float:
+    """Cycles a byte of a product kernel's code until all cores of a cluster have fetched it."""
+    cycles = code = 0.0
+    products = ("linear_rows", "probs_rows", "attend_rows")
+    for kernel in (kernel for op in products for kernel in kernels_for(op, target.isa, kernels)):
+        calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel))]
+        _, functions, cold = _run_on_cluster(calls, target, kernels, folder)
+        cycles, code = cycles + cold, code + sum(functions.values())
+    return cycles / code
+
+
+def footprints(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[Footprint]:
+    """Flash of small networks under random schedules: the calls of real stages, not of benches."""
+    hyper = HyperParameters("footprint", s=18, e=20, p=12, h=6, f=44, layers=2)
+    rng = random.Random(0)
+    samples = sample_inputs(hyper, 2, 0)
+    found: list[Footprint] = []
+    for scope in ("mhsa", "encoder"):
+        plain = build_model(hyper, scope)
+        models = {form: ptq.quantise(rewrite(plain, form), samples) for form in forms(plain)}
+        space = build_space(models, target, kernels)
+        points = ({name: rng.choice(choices) for name, choices in space.choices} for _ in itertools.count())
+        schedules = itertools.islice(filter(None, map(space.decode, points)), FOOTPRINTS)
+        programs = (lower(models[schedule.form], schedule, target, kernels) for schedule in schedules)
+        found += [_footprint(program, target, kernels, folder) for program in programs]
+    return found
+
+
+def _footprint(program: Program, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> Footprint:
+    elf = build_bench(program, target, kernels, folder)
+    code = open_device(elf, target).flash_bytes - program.weight_bytes() - program.input_bytes
+    glue = code - program.output_bytes - sum(_kernel_functions(elf).values())
+    turns = sum(1 for stage in program.stages for _ in loops(stage.body))
+    return Footprint(glue, len(tuple(program.calls())), turns)
+
+
+def _kernel_functions(elf: Path) -> dict[str, int]:
+    """Name -> bytes of every function of kernels/; an entry inside another function counts with that one."""
+    found: dict[str, int] = {}
+    end = 0
+    functions = ((s.address, -s.size, name) for name, s in parse_elf(elf.read_bytes()).symbols.items() if s.is_function)
+    for address, size, name in sorted(functions):
+        if address >= end and not name.startswith(_GLUE):
+            end = address - size
+            found[name] = -size
+    return found
+
+
+def bench_project(program: Program, target: Target, kernels: Mapping[str, Kernel]) -> dict[str, str]:
+    """{path: text} of the C project of a program of calls."""
+    rng = np.random.default_rng(0)  # of zeros the compiler would make no table
+    sample = Sample(rng.bytes(program.input_bytes), rng.bytes(program.output_bytes))
+    return emit(program, target, kernels, IoScale(1.0, 0, 1.0, 0), sample)
+
+
+def build_bench(
+    program: Program, target: Target, kernels: Mapping[str, Kernel], folder: Path, defines: Sequence[str] = ()
+) -> Path:
+    """The firmware of a program of calls, under `folder`."""
+    project = folder / "bench"
+    shutil.rmtree(project, ignore_errors=True)
+    write_files(project, dict(bench_project(program, target, kernels)))
+    build_firmware(project, target, defines=defines)
+    return project / "firmware.elf"
+
+
+def fill(device: Device, program: Program) -> None:
+    """Random bytes in every arena: cycles that depend on data then see typical data."""
+    rng = np.random.default_rng(0)
+    for region, size in program.arena_bytes().items():
+        device.write(device.symbol(arena_symbol(region)).address, rng.integers(1, 100, size).astype(np.uint8).tobytes())
