@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from dse.blocks import AttentionBlock
-from dse.builder import Builder, Matrix, Weights
+from dse.builder import Builder, Matrix
 from dse.facts import facts_of
 from dse.ir import Op
 from dse.kernel import Kernels, align_of
 from dse.layout import RIGHT, Right, panels_bytes, panels_stride_bytes, pitch
+from dse.linear_calls import Weights, call_linear, call_output_rows, output_home, weights_of
 from dse.program import Affine, Pointer, affine, symbol
 from dse.schedule import Attention
 
@@ -72,7 +73,7 @@ class AttentionCalls:
         """Where the block writes: the fused sum may overwrite its operand only when no loop still reads it."""
         if self.block.output is None or self.choice.output == "accumulate":
             return self.build.new_tensor(self.block.result)
-        return self.build.output_home(self.block.output, self.choice.rows == 0 or self.choice.output == "after")
+        return output_home(self.build, self.block.output, self.choice.rows == 0 or self.choice.output == "after")
 
     def _right(self) -> Right:
         """The layout of K and V: of the schedule's probs variant if every call can be served with it, else another."""
@@ -223,7 +224,8 @@ class AttentionCalls:
         kind = "linear_panels" if self.queries.panels else "linear_rows"
         weights = self._weights(kind, self.block.query, self.shape.score_pad, self.tile)
         y = self.queries.at(0 if self.choice.query == "rows" else row)
-        self.build.linear(
+        call_linear(
+            self.build,
             self.block.query,
             weights,
             self.operand.at(row),
@@ -237,11 +239,11 @@ class AttentionCalls:
 
     def _weights(self, kind: str, op: Op, head_width: int, tile: int) -> Weights:
         layout = None if kind in ("linear_rows", "linear_panels") else self.right.name
-        return self.build.weights(op, self._side_kernel(kind, op, layout), self.shape.heads, tile, head_width)
+        return weights_of(self.build, op, self._side_kernel(kind, op, layout), self.shape.heads, tile, head_width)
 
     def _project(self, op: Op, weights: Weights, y: Pointer, stride: int, head: Affine, head_n: Affine) -> None:
         x = self.operand
-        self.build.linear(op, weights, x.at(), x, y, self.shape.s, stride, head, head_n)
+        call_linear(self.build, op, weights, x.at(), x, y, self.shape.s, stride, head, head_n)
 
     # ---- scores, softmax, softmax·V -------------------------------------------------------------------------------------
 
@@ -312,14 +314,14 @@ class AttentionCalls:
         """The output projection (and its fused residual) of rows whose context holds every head."""
         assert self.block.output is not None
         depth = self.shape.heads, self.shape.value_pad
-        self.build.output_rows(self.block.output, context, rows, row, self.result, context_row, depth)
+        call_output_rows(self.build, self.block.output, context, rows, row, self.result, context_row, depth)
 
     def accumulate_output(self, context: Matrix, accumulators: Pointer, head: Affine, rows: Affine) -> None:
         """A head tile's share of the output projection, added to int32 accumulators."""
         op, shape = self.block.output, self.shape
         assert op is not None
         kernel = self._side_kernel("linear_add", op)
-        weights = self.build.weights(op, kernel, shape.heads, depth_width=shape.value_pad)
+        weights = weights_of(self.build, op, kernel, shape.heads, depth_width=shape.value_pad)
         self.build.call(
             kernel,
             op,

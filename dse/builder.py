@@ -11,16 +11,12 @@ import numpy as np
 
 from dse.facts import facts_of
 from dse.ir import Array, Model, Op
-from dse.kernel import Kernels, Variants, align_of
-from dse.layout import RIGHT, Right, is_high, panels_bytes, panels_stride_bytes, pitch
+from dse.kernel import Kernels, Variants
+from dse.layout import panels_bytes, panels_stride_bytes, pitch
 from dse.program import Affine, Buffer, Call, Constant, Loop, Node, Pointer, Stage, affine, symbol
 from dse.schedule import FAMILIES, Schedule
 
 Argument = Pointer | Affine | int | None
-_PACKED: WeakKeyDictionary[Model, dict[tuple[str | int, ...], tuple[Constant, Constant, int, bool]]] = (
-    WeakKeyDictionary()
-)
-"""Weights in kernel layout by model: packed for the first schedule that reads them, shared by all others."""
 _STORED: WeakKeyDictionary[Model, dict[str, Constant]] = WeakKeyDictionary()
 """All other constants by model, name by name."""
 _SCRATCHED = ("tlf_linear_args", "tlf_linear_residual_args", "tlf_probs_args", "tlf_attend_args")
@@ -48,25 +44,6 @@ class Matrix:
         else:
             offset = affine(row) * self.stride + affine(column)
         return Pointer(self.base.base, self.base.offset_bytes + offset)
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Packed weights of a linear op: `width` columns a head (all of them when there are no heads), `padded` stored."""
-
-    data: Pointer
-    channel: Pointer
-    layout: Right
-    width: int
-    padded: int
-    depth: int
-    high: bool
-    kernels: Kernels
-
-    @property
-    def stride(self) -> int:
-        """Bytes from a group of columns to the next."""
-        return pitch(self.layout.stride_bytes(self.depth), align_of(self.kernels))
 
 
 @dataclass(frozen=True)
@@ -151,6 +128,10 @@ class Builder:
         """Where a model tensor lives."""
         return self._home[tensor]
 
+    def has_home(self, tensor: str) -> bool:
+        """Whether a model tensor lives somewhere by now."""
+        return tensor in self._home
+
     def rows(self, tensor: str) -> Matrix:
         """A model tensor as left-hand operand."""
         return Matrix(self.tensor(tensor), self.shape(tensor)[1])
@@ -170,7 +151,7 @@ class Builder:
         """A pointer to constant data in flash, little endian, stored once per name."""
         if name not in self.constants:
             if name not in self._stored:
-                self._stored[name] = _stored(name, values)
+                self._stored[name] = stored(name, values)
             self.constants[name] = self._stored[name]
         return Pointer(name)
 
@@ -250,169 +231,13 @@ class Builder:
     def _upper(self, value: Affine) -> dict[str, int]:
         return {name: self._largest.get(name, 0) for name, _ in value.terms}
 
-    # ---- the calls that several ops share --------------------------------------------------------------------------
-
     def bound(self, op: Op) -> int:
         """Largest magnitude of the op's accumulators over all int8 inputs."""
         return facts_of(self.model, op)["bound"]
 
-    def weights(
-        self, op: Op, kernels: Kernels, heads: int = 1, tile: int = 1, head_width: int = 0, depth_width: int = 0
-    ) -> Weights:
-        """The packed weights of a linear op for its kernels.
 
-        head_width: columns a head is padded to (0: as it is). Head tiles start at a multiple of the layout's column group,
-        so a tile of one head is padded to it; ValueError when a tile of several heads cannot be.
-        depth_width: each head's share of the depth padded to that width.
-        """
-        right = RIGHT[kernels[0].layout]
-        columns = self.model.tensors[op.outputs[0]].shape[1]
-        shares, heads = heads, 1 if depth_width else heads
-        width = head_width or columns // heads
-        padded = width
-        if tile < heads and tile * width % right.group:
-            if tile > 1:
-                raise ValueError(
-                    f"{op.name}: a head tile of {tile} x {width} columns must be a multiple of {right.group} "
-                    f"(layout {right.name}); take one head, or a multiple of {right.group // 2} heads"
-                )
-            padded = -(-width // right.group) * right.group
-        known = _PACKED.setdefault(self.model, {})
-        align = align_of(kernels)
-        key = (op.name, right.name, align, heads, padded, shares, depth_width)
-        if key not in known:
-            known[key] = self._pack(op, right, align, heads, padded, shares, depth_width)
-        data, channel, depth, high = known[key]
-        for constant in (data, channel):
-            self.constants.setdefault(constant.name, constant)
-        return Weights(Pointer(data.name), Pointer(channel.name), right, width, padded, depth, high, kernels)
-
-    def _pack(
-        self, op: Op, right: Right, align: int, heads: int, padded: int, shares: int, depth_width: int
-    ) -> tuple[Constant, Constant, int, bool]:
-        """(weights, channel records, depth, high) of a linear op in a layout."""
-        matrix, bias, mult = (self.model.constants[op.constant(role)] for role in ("w", "bias", "mult"))
-        if depth_width:
-            matrix = pad_heads(matrix.T, shares, depth_width).T
-        matrix, bias, mult = (pad_heads(values, heads, padded) for values in (matrix, bias, mult))
-        high = right.name == "quads" and is_high(mult, *_requantisation(op).values())
-        channel = right.pack_channel(bias, mult, high, op.integer("shift"))
-        data = right.pack(matrix, pitch(right.stride_bytes(matrix.shape[1]), align))
-        stored = _stored(f"{op.name}.w", data), _stored(f"{op.name}.channel", channel)
-        return *stored, matrix.shape[1], high
-
-    def linear(
-        self,
-        op: Op,
-        weights: Weights,
-        x: Pointer,
-        source: Matrix,
-        y: Pointer,
-        rows: Affine | int,
-        y_stride: int,
-        head: Affine | int = 0,
-        head_n: Affine | int = 1,
-        more: Mapping[str, Argument] | None = None,
-    ) -> None:
-        """A linear call on `rows` rows at `x` of `source`: the columns of the heads [head, head + head_n)."""
-        self.call(
-            weights.kernels,
-            op,
-            x=x,
-            w=self.at(weights.data, affine(head) * weights.layout.column_bytes(weights.padded, weights.stride)),
-            channel=self.at(weights.channel, affine(head) * (8 * weights.padded)),
-            y=y,
-            m=rows,
-            n=affine(head_n) * weights.width,
-            k=weights.depth,
-            x_stride=source.stride,
-            w_stride=weights.stride,
-            y_stride=y_stride,
-            **_requantisation(op),
-            high=int(weights.high),
-            x_panels=int(source.panels),
-            **(more or {}),
-        )
-
-    def residual_of(self, op: Op) -> Op | None:
-        """The add that the epilogue of a linear op takes over under this schedule: its only reader, whose other operand is
-        there already; None otherwise."""
-        readers = self.model.consumers(op.outputs[0])
-        if self.schedule.residual != "fused" or len(readers) != 1 or op.outputs[0] == self.model.output:
-            return None
-        (add,) = readers
-        other = [name for name in add.inputs if name != op.outputs[0]]
-        if add.kind != "add" or len(other) != 1 or other[0] not in self._home:
-            return None
-        return add if self.eligible("linear_residual", "linear", None, {"bound": self.bound(op)}) else None
-
-    def output_rows(
-        self,
-        op: Op,
-        x: Matrix,
-        rows: Affine | int,
-        row: Affine,
-        result: Pointer,
-        x_row: Affine | int = 0,
-        depth: tuple[int, int] = (1, 0),
-    ) -> None:
-        """`rows` rows of a whole linear op to dense rows of `result` from row `row` on, its residual add included.
-
-        depth: (heads, width each head's share of the depth is padded to).
-        """
-        add = self.residual_of(op)
-        kind = "linear_rows" if add is None else "linear_residual"
-        weights = self.weights(op, self.choose(kind, "linear", bound=self.bound(op)), depth[0], 1, 0, depth[1])
-        width = self.shape(op.outputs[0])[1]
-        more: dict[str, Argument] = {}
-        if add is not None:
-            y_first = add.inputs[0] == op.outputs[0]
-            roles = ("mult_a", "mult_b") if y_first else ("mult_b", "mult_a")
-            more = {
-                "r": self.at(self.tensor(add.inputs[1 if y_first else 0]), row * width),
-                "r_stride": width,
-                "mult_y": add.integer(roles[0]),
-                "mult_r": add.integer(roles[1]),
-                "add_round": add.integer("round"),
-                "add_shift": add.integer("shift"),
-            }
-        self.linear(op, weights, x.at(x_row), x, self.at(result, row * width), rows, width, more=more)
-
-    def output_home(self, op: Op, overwrite: bool = True) -> Pointer:
-        """Where `output_rows` of this op goes: the home of its result, or of the sum when the residual add is fused.
-
-        overwrite: the sum may take the place of a dead residual operand.
-        """
-        add = self.residual_of(op)
-        if add is None:
-            return self.new_tensor(op.outputs[0])
-        other = [name for name in add.inputs if name != op.outputs[0]]
-        return self.overwrite_or_new(add, *(other if overwrite else ()))
-
-    def output_ops(self, op: Op) -> tuple[Op, ...]:
-        """The ops `output_rows` computes: the linear and its fused add."""
-        add = self.residual_of(op)
-        return (op,) if add is None else (op, add)
-
-    def lut(self, op: Op, x: Pointer, y: Pointer, count: Affine) -> None:
-        """A table call over `count` elements."""
-        table = self.constant(f"{op.name}.table", self.model.constants[op.constant("table")])
-        self.call(self.choose("lut", "vector"), op, x=x, table=table, y=y, n=count)
-
-
-def _requantisation(op: Op) -> dict[str, int]:
-    return {name: op.integer(name) for name in ("round", "preshift", "shift")}
-
-
-def _stored(name: str, values: Array) -> Constant:
+def stored(name: str, values: Array) -> Constant:
+    """Values as constant data, little endian."""
     dtypes = {"int8": "s8", "uint8": "u8", "int32": "s32"}
     data = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes()
     return Constant(name, dtypes[values.dtype.name], data)
-
-
-def pad_heads(values: Array, heads: int, width: int) -> Array:
-    """(heads*p, ...) -> (heads*width, ...): every head's channels padded with zeros to `width`."""
-    split = values.reshape(heads, -1, *values.shape[1:])
-    padded = np.zeros((heads, width, *values.shape[1:]), values.dtype)
-    padded[:, : split.shape[1]] = split
-    return padded.reshape(-1, *values.shape[1:])

@@ -13,8 +13,9 @@ from dse.fetch import fetch_constants, walk_columns
 from dse.ir import Model, Op
 from dse.kernel import Kernel, Variants, variants_by_op
 from dse.knobs import place
+from dse.linear_calls import call_linear, call_output_rows, output_home, output_ops, weights_of
 from dse.lower_attention import lower_attention
-from dse.program import Affine, Buffer, Program, affine
+from dse.program import Affine, Buffer, Pointer, Program, affine
 from dse.schedule import Schedule
 from dse.target import Target
 from dse.tiles import tile_stages
@@ -120,22 +121,29 @@ def _program(build: Builder, entry: str, leave: str, buffers: Sequence[Buffer], 
 
 
 def _linear(build: Builder, op: Op) -> None:
-    with build.stage(op.name, *build.output_ops(op)):
-        build.output_rows(op, build.rows(op.inputs[0]), build.shape(op.outputs[0])[0], affine(0), build.output_home(op))
+    with build.stage(op.name, *output_ops(build, op)):
+        call_output_rows(
+            build, op, build.rows(op.inputs[0]), build.shape(op.outputs[0])[0], affine(0), output_home(build, op)
+        )
+
+
+def _call_lut(build: Builder, op: Op, x: Pointer, y: Pointer, count: Affine) -> None:
+    table = build.constant(f"{op.name}.table", build.model.constants[op.constant("table")])
+    build.call(build.choose("lut", "vector"), op, x=x, table=table, y=y, n=count)
 
 
 def _feed_forward(build: Builder, up: Op, act: Op, down: Op) -> None:
     """The depth-first pair: the hidden tensor exists for one row step at a time."""
     tokens, hidden = build.shape(up.outputs[0])
     step = min(build.schedule.feed_forward.rows, tokens)
-    source, target = build.rows(up.inputs[0]), build.output_home(down)
+    source, target = build.rows(up.inputs[0]), output_home(build, down)
     slab = build.new_matrix(f"{up.outputs[0]}.rows", step, hidden, "hidden", panels=False)
-    weights = build.weights(up, build.choose("linear_rows", "linear", bound=build.bound(up)))
-    ops = up, act, *build.output_ops(down)
+    weights = weights_of(build, up, build.choose("linear_rows", "linear", bound=build.bound(up)))
+    ops = up, act, *output_ops(build, down)
     with build.stage(f"{up.name}+{down.name}", *ops), build.loop("row", tokens, step) as (row, row_n):
-        build.linear(up, weights, source.at(row), source, slab.at(), row_n, hidden)
-        build.lut(act, slab.at(), slab.at(), row_n * hidden)
-        build.output_rows(down, slab, row_n, row, target)
+        call_linear(build, up, weights, source.at(row), source, slab.at(), row_n, hidden)
+        _call_lut(build, act, slab.at(), slab.at(), row_n * hidden)
+        call_output_rows(build, down, slab, row_n, row, target)
 
 
 def _layernorm(build: Builder, op: Op) -> None:
@@ -164,7 +172,7 @@ def _activation(build: Builder, op: Op) -> None:
     source = build.tensor(op.inputs[0])
     target = build.overwrite_or_new(op, op.inputs[0])
     with build.stage(op.name, op):
-        build.lut(op, source, target, affine(tokens * width))
+        _call_lut(build, op, source, target, affine(tokens * width))
 
 
 def _add(build: Builder, op: Op) -> None:

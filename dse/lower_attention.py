@@ -8,6 +8,7 @@ from dse.attention_calls import AttentionCalls
 from dse.blocks import AttentionBlock
 from dse.builder import Builder, Matrix
 from dse.ir import Op
+from dse.linear_calls import output_ops
 from dse.program import Affine, Pointer, affine
 
 
@@ -51,7 +52,7 @@ def _output_ops(calls: AttentionCalls) -> tuple[Op, ...]:
     if calls.block.output is None:
         return ()
     fused = calls.choice.output != "accumulate"
-    return calls.build.output_ops(calls.block.output) if fused else (calls.block.output,)
+    return output_ops(calls.build, calls.block.output) if fused else (calls.block.output,)
 
 
 def _all_heads(calls: AttentionCalls) -> None:
