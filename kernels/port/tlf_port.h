@@ -1,5 +1,5 @@
-/* The five functions a board gives to an emitted project, and five more that only a cluster has. kernels/port/<board>/ holds the memory map,
- * kernels/port/cortex-m/ what every Cortex-M board shares. The kernels themselves need none of this.
+/* The five functions a board gives to an emitted project, and five more that only a cluster has. kernels/port/<board>/
+ * holds the memory map, kernels/port/cortex-m/ what every Cortex-M board shares. The kernels need none of this.
  */
 #ifndef TLF_PORT_H
 #define TLF_PORT_H
