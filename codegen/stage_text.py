@@ -29,6 +29,10 @@ class Names:
         """A call that starts the copy."""
         return f"tlf_port_copy({self.pointer(fetch.dst)}, {self.pointer(fetch.src)}, {fetch.size_bytes})"
 
+    def load(self, load: Fetch) -> str:
+        """A call that starts a load from external memory."""
+        return f"tlf_port_load({self.pointer(load.dst)}, {self.pointer(load.src)}, {load.size_bytes})"
+
     def move(self, copy: Copy) -> str:
         """A statement that makes a copy and waits for it."""
         sizes = f"{copy.rows}, {copy.row_bytes}, {copy.stride_bytes}"

@@ -190,8 +190,8 @@ def _fetched(body: tuple[Node, ...], sizes: dict[str, int], times: int) -> int:
 
 
 def moved_bytes(program: Program, calls: tuple[CallCount, ...]) -> Counter[tuple[str, str]]:
-    """Bytes by (region, "read" | "write") of these calls; constants count as region "flash"."""
-    regions = {b.name: b.region for b in program.buffers} | {c.name: "flash" for c in program.constants}
+    """Bytes by (region, "read" | "write") of these calls; constants count as their region."""
+    regions = {b.name: b.region for b in program.buffers} | {c.name: c.region for c in program.constants}
     moved: Counter[tuple[str, str]] = Counter()
     for item in calls:
         pointers = {k: v for k, v in item.call.arguments if isinstance(v, Pointer)}

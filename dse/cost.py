@@ -43,6 +43,7 @@ class Cost:
 
     spread_cycles: how far off the cycles are if every call errs as much as the worst of its kernel's calibration, with its
     stalls as the worst cold calls of it, twice that where a call is outside the sizes measured. outside: those calls.
+    external_bytes: constants in external memory, which are no part of the weights here.
     """
 
     cycles: float
@@ -56,6 +57,7 @@ class Cost:
     overruns: tuple[Overrun, ...] = ()
     spread_cycles: float = 0.0
     outside: tuple[str, ...] = ()
+    external_bytes: int = 0
 
     @property
     def cycles_low(self) -> float:
