@@ -128,11 +128,8 @@ def _run(body: tuple[Node, ...], symbols: dict[str, int], memory: Memory, counte
             _run_loop(node, symbols, memory, counters, stage)
         elif isinstance(node, Parallel):
             with memory.parallel():
-                for core, (first, count) in enumerate(node.shares(node.extent.evaluate(symbols))):
-                    if count:
-                        memory.core = core
-                        inner = symbols | {node.var: first, f"{node.var}_n": count, "core": core}
-                        _run(node.body, inner, memory, counters, stage)
+                for memory.core, own in node.cores(symbols):
+                    _run(node.body, symbols | own | {"core": memory.core}, memory, counters, stage)
         elif isinstance(node, Copy):
             _copy(node, symbols, memory, counters, stage)
         else:

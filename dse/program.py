@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from itertools import pairwise
+from itertools import pairwise, product
+from math import prod
 
 
 @dataclass(frozen=True)
@@ -176,21 +177,45 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class Parallel:
-    """`body` once a core: core c has the indices [share(c), share(c + 1)) of `extent`, whole units of `grain`, as `var` and
-    `var_n`, and its number as `core`. A core without a share does nothing; all have finished when it ends."""
+class Axis:
+    """A dimension that cores share: share i of `ways` has the indices [share(i), share(i + 1)) of `extent`, whole units of
+    `grain`, as `var` and `var_n`."""
 
     var: str
     extent: Affine
     grain: int
     ways: int
-    body: tuple[Node, ...]
 
     def shares(self, extent: int) -> tuple[tuple[int, int], ...]:
-        """(first index, count) of every core: units as even as can be."""
+        """(first index, count) of every share: units as even as can be."""
         units = -(-extent // self.grain)
-        edges = [min(extent, units * core // self.ways * self.grain) for core in range(self.ways + 1)]
+        edges = [min(extent, units * share // self.ways * self.grain) for share in range(self.ways + 1)]
         return tuple((a, b - a) for a, b in pairwise(edges))
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """`body` once a core, which has one share of every axis, and its number as `core`: with two axes, core c has share
+    c // ways of the first and c % ways of the second, `ways` being those of the second. A core without a share of each does
+    nothing; all have finished when it ends."""
+
+    axes: tuple[Axis, ...]
+    body: tuple[Node, ...]
+
+    @property
+    def ways(self) -> int:
+        """How many cores are at work."""
+        return prod(axis.ways for axis in self.axes)
+
+    def cores(self, values: Mapping[str, int]) -> Iterator[tuple[int, dict[str, int]]]:
+        """(number, the symbols its axes bind) of every core that has something to do, at these values of outer symbols."""
+        shares = [axis.shares(axis.extent.evaluate(values)) for axis in self.axes]
+        for core, own in enumerate(product(*shares)):
+            if all(count for _, count in own):
+                bound: dict[str, int] = {}
+                for axis, (first, count) in zip(self.axes, own, strict=True):
+                    bound |= {axis.var: first, f"{axis.var}_n": count}
+                yield core, bound
 
 
 Node = Call | Copy | Loop | Parallel
@@ -312,7 +337,8 @@ def _print_body(body: tuple[Node, ...], depth: int) -> list[str]:
             lines.append(f"{pad}for {node.var} in 0..{node.extent} step {node.step}")
             lines += [*_print_fetch(node.fetch, pad + "  "), *_print_body(node.body, depth + 1)]
         elif isinstance(node, Parallel):
-            lines.append(f"{pad}parallel {node.var} in 0..{node.extent} grain {node.grain} on {node.ways} cores")
+            axes = " x ".join(f"{a.var} in 0..{a.extent} grain {a.grain} by {a.ways}" for a in node.axes)
+            lines.append(f"{pad}parallel {axes}")
             lines += _print_body(node.body, depth + 1)
         elif isinstance(node, Copy):
             lines.append(f"{pad}copy {_show(node.dst)} <- {_show(node.src)}, {node.rows} rows of {node.row_bytes} B")
