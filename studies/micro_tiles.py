@@ -1,6 +1,6 @@
-"""Inner loops with int8 and int16 weights on the timing of the emulated cores: cycles a depth pair of a micro-tile.
+"""Inner loops of micro-tiles with int8 and int16 weights on the timing of the emulated cores: cycles a depth pair.
 
-python studies/weight_widths.py prints a Markdown table (that of kernels/README.md). Straight code, steady state.
+python studies/micro_tiles.py prints a Markdown table (that of kernels/README.md). Straight code, steady state.
 """
 
 from codegen.device.mca import timed_cycles
@@ -17,6 +17,25 @@ M4 = {
         smlad r5, r2, r12, r5; smlad r7, r3, r12, r7; smlad r11, r3, lr, r11; smlad r9, r2, lr, r9
         sxtb16 r2, r2; sxtb16 r3, r3
         smlad r4, r2, r12, r4; smlad r6, r3, r12, r6; smlad r10, r3, lr, r10; smlad r8, r2, lr, r8
+        """,
+    ),
+    "int8 in quads, 4 x 2": (
+        16,
+        4,
+        """
+        ldr.w lr, [r0, #4]; ldr.w r12, [r0], #8; ldr.w r2, [r1], #4
+        smlad r5, r2, r12, r5; smlad r7, r2, lr, r7; sxtb16 r3, r2; smlad r4, r3, r12, r4; smlad r6, r3, lr, r6
+        ldr.w lr, [r0, #4]; ldr.w r12, [r0], #8
+        smlad r9, r2, r12, r9; smlad r11, r2, lr, r11; smlad r8, r3, r12, r8; smlad r10, r3, lr, r10
+        """,
+    ),
+    "int8 in quads, 3 x 2": (
+        12,
+        4,
+        """
+        ldr.w r11, [r0, #8]; ldr.w lr, [r0, #4]; ldr.w r12, [r0], #12; ldr.w r2, [r1], #4
+        smlad r5, r2, r12, r5; smlad r7, r2, lr, r7; smlad r9, r2, r11, r9; sxtb16 r3, r2
+        smlad r4, r3, r12, r4; smlad r6, r3, lr, r6; smlad r8, r3, r11, r8
         """,
     ),
     "int16, 2 x 4": (
