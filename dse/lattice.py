@@ -27,8 +27,20 @@ Setting = dict[str, Choice]
 WORD = 62  # kernels a mask of int64 holds
 
 
+SheetKey = tuple[tuple[str, Choice], ...]
+
+
+def key_of(structure: Setting) -> SheetKey:
+    """What a structure's sheet is kept under."""
+    return tuple(structure.items())
+
+
 class Prices(Protocol):
     """What the exact search asks of a cost model."""
+
+    @property
+    def sheets(self) -> dict[SheetKey, Sheet]:
+        """Those built so far; searches of other limits share them."""
 
     def parts(self, form: str) -> Sequence[tuple[Part, int]]:
         """The distinct parts of the network in that form, each with how often it occurs."""

@@ -19,6 +19,7 @@ from dse.exact import Limits
 from dse.interpret import interpret
 from dse.ir import Array, Model
 from dse.kernel import Kernel, load_kernels
+from dse.lattice import Sheet, SheetKey
 from dse.load import LoadedModel, load_model
 from dse.lower import fits_flash, lower
 from dse.pareto import Point
@@ -58,6 +59,7 @@ class Prepared:
     calibration: Calibration
     space: Space
     priced_parts: dict[tuple[object, ...], PartCosts] = field(default_factory=dict)
+    sheets: dict[tuple[object, ...], dict[SheetKey, Sheet]] = field(default_factory=dict)
 
     def program(self, schedule: Schedule) -> Program:
         """The lowered schedule."""
@@ -161,6 +163,7 @@ def prices_of(prepared: Prepared, budget: Budget = Budget(), wait_states: int = 
         calibration=prepared.calibration,
         wait_states=wait_states,
         whole=whole,
+        sheets=prepared.sheets.setdefault((prepared.target, wait_states, prepared.space.choices), {}),
         known=prepared.priced_parts,
     )
 
