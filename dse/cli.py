@@ -183,11 +183,12 @@ def _command(name: str, *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 class _Bars:
-    """Progress bars on stderr, one a label; nothing when silent or not a terminal."""
+    """Progress bars on stderr, one a label; nothing when silent or not a terminal. No thread draws them: a search forks."""
 
     def __init__(self, silent: bool) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=ERR, disable=silent or not sys.stderr.isatty(), transient=True)
+        off = silent or not sys.stderr.isatty()
+        self._progress = Progress(*columns, console=ERR, disable=off, transient=True, auto_refresh=False)
         self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> _Bars:
@@ -201,7 +202,8 @@ class _Bars:
         """Move the bar of `label`."""
         if label not in self._tasks:
             self._tasks[label] = self._progress.add_task(label, total=total)
-        self._progress.update(self._tasks[label], completed=done, total=total, description=f"{label} {note}")
+        task = self._tasks[label]
+        self._progress.update(task, completed=done, total=total, description=f"{label} {note}", refresh=True)
 
 
 _command("deploy", MODEL, BUDGET, SEARCH, OUTPUT)(commands.deploy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -40,6 +41,18 @@ class Space:
     def restricted(self, kept: Mapping[str, Sequence[Choice]]) -> Space:
         """The subspace in which each of these knobs may only be one of the choices given for it."""
         return Space(self.context, tuple((name, tuple(kept.get(name, values))) for name, values in self.choices))
+
+    def thinned(self, most: int, seed: int) -> Space:
+        """A subspace of at most `most` legal schedules: knobs thinned at random, the largest first, by the seed.
+
+        The plainest choice of every knob stays, so that the baselines do. A space that is small enough stays as it is.
+        """
+        rng, space = random.Random(seed), self
+        while space.size > 40 * most or sum(1 for _ in itertools.islice(space.schedules(), most + 1)) > most:
+            name, values = max(space.choices, key=lambda item: (len(item[1]), rng.random()))
+            kept = sorted(rng.sample(range(1, len(values)), max(1, len(values) // 2) if len(values) > 2 else 0))
+            space = space.restricted({name: (values[0], *(values[i] for i in kept))})
+        return space
 
     def decode(self, point: Point) -> Schedule | None:
         """The schedule of a point; None when the combination means nothing or repeats a plainer point."""

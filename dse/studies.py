@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cost_models.model import Budget, kernel_code_bytes
-from dse import __version__, accuracy, execute, pipeline, speedup
+from dse import __version__, accuracy, execute, exhaustive, pipeline, speedup
 from dse.folders import staged, write_files
 from dse.pareto import Point
 from dse.pipeline import Prepared
@@ -73,7 +73,7 @@ def run_study(name: str | None, out: Path | None, progress: Callable[..., None])
         raise ValueError(f"study {name!r} is unknown; there are: {known}" if name else f"name a study: {known}")
     plan = _read(path)
     kind = plan.get("kind", "winners")
-    study = {"accuracy": accuracy, "speedup": speedup}.get(kind)
+    study = {"accuracy": accuracy, "exhaustive": exhaustive, "speedup": speedup}.get(kind)
     rows = study.run(plan, progress) if study else _run(plan, progress)
     columns = study.COLUMNS if study else COLUMNS
     folder = out or studies_root() / "results"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import random
 
 from hypothesis import strategies as st
@@ -43,19 +42,6 @@ def random_schedule(space: Space, seed: int) -> Schedule:
 def space_of(models: dict[str, Model]) -> Space:
     """The schedule space of a network on the L476."""
     return build_space(models, TARGET, KERNELS)
-
-
-def random_subspace(space: Space, most: int, seed: int) -> Space:
-    """A subspace of at most `most` legal schedules, 20 times as many points: knobs thinned at random, the largest first.
-
-    The plainest choice of every knob stays, so that the baselines do.
-    """
-    rng = random.Random(seed)
-    while space.size > 20 * most or sum(1 for _ in itertools.islice(space.schedules(), most + 1)) > most:
-        name, values = max(space.choices, key=lambda item: (len(item[1]), rng.random()))
-        kept = sorted(rng.sample(range(1, len(values)), max(1, len(values) // 2) if len(values) > 2 else 0))
-        space = space.restricted({name: (values[0], *(values[i] for i in kept))})
-    return space
 
 
 def count(program: Program) -> Counters:

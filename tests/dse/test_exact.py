@@ -67,7 +67,7 @@ def test_the_sums_over_parts_are_the_price_of_the_whole(hyper, scope, seed, many
     rng, whole = random.Random(seed), build_space(models, networks.TARGET, kernels)
     prices, space = (
         _prices(models, max(0, seed % 4 - 2), kernels, calibration),
-        networks.random_subspace(whole, 1000, seed),
+        whole.thinned(1000, seed),
     )
     sheet = build_sheet(space, rng.choice(structures(space)), prices)
     for row in rng.sample(range(sheet.rows), min(4, sheet.rows)):
@@ -83,7 +83,7 @@ def test_the_sums_over_parts_are_the_price_of_the_whole(hyper, scope, seed, many
 @given(networks.hypers(), networks.scopes, networks.seeds)
 def test_sheets_hold_every_schedule_once(hyper, scope, seed):
     models, _ = networks.quantised(hyper, scope)
-    space, prices = networks.random_subspace(networks.space_of(models), 1000, seed), _prices(models, 0)
+    space, prices = networks.space_of(models).thinned(1000, seed), _prices(models, 0)
     sheets = [build_sheet(space, structure, prices) for structure in structures(space)]
     held = [schedule for sheet in sheets for row in range(sheet.rows) for schedule in sheet.schedules(row)]
     assert len(held) == len(set(held))
@@ -207,7 +207,7 @@ def _same_as_exhaustive(house):
 
 def _built_in(name, target, scope, most, seed):
     house = pipeline.prepare(name, target, scope=scope)
-    return replace(house, space=networks.random_subspace(house.space, most, seed))
+    return replace(house, space=house.space.thinned(most, seed))
 
 
 @pytest.mark.parametrize("scope", ["mhsa", "block"])
