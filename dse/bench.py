@@ -14,7 +14,9 @@ from typing import Any
 
 from codegen.build import find_toolchains
 from dse import __version__
+from dse.bench_calls import bench_call
 from dse.bench_runs import run_calls
+from dse.cluster_bench import cluster_program
 from dse.folders import staged, write_files
 from dse.kernel import Kernel, kernels_for, load_kernels
 from dse.studies import commit, studies_root
@@ -111,12 +113,25 @@ def _rows(kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder:
     }
     if not names:
         return []
+    if target.is_cluster:
+        names = {name: _near_all_cores(kernel, sizes, target) for name, sizes in names.items()}
     measured, functions = run_calls(kernel, tuple(names.values()), target, kernels, folder)
     code = sum(size for name, size in functions.items() if not name.startswith("tlf_mem"))
     return [
         _row(kernel, name, sizes, run.cycles, run.instructions, code)
         for (name, sizes), run in zip(names.items(), measured, strict=True)
     ]
+
+
+def _near_all_cores(kernel: Kernel, sizes: Mapping[str, int], target: Target) -> dict[str, int]:
+    """The sizes with as many rows (or elements) as the memory near the cores holds for every core at once."""
+    near, fitting = target.near()[0], dict(sizes)
+    while True:
+        program = cluster_program([bench_call(kernel, 0, fitting)], target, 1)
+        if program.arena_bytes()[near.name] <= near.size_bytes:
+            return fitting
+        fewer = next(key for key in "mn" if fitting.get(key, 1) > 1)
+        fitting[fewer] = -(-fitting[fewer] // 2)
 
 
 def _row(kernel: Kernel, name: str, sizes: Mapping[str, int], cycles: float, instructions: float, code: int) -> Row:
@@ -156,7 +171,8 @@ def _markdown(rows: list[Row], header: str) -> str:
         "",
     ]
     lines += [
-        "Cycles of one call, its call overhead included; code bytes of the variant and the routines it shares.",
+        "Cycles of one call, its call overhead included; code bytes of the variant and the routines it shares. On a cluster",
+        "all cores make the call at once, each on rows of its own: where memory near them is short, with fewer rows.",
         "",
     ]
     for op in dict.fromkeys(row["op"] for row in rows):

@@ -106,7 +106,7 @@ def test_a_code_region_is_not_ram_for_buffers():
     assert H743.code().name == "itcm"
     table = target_table()
     assert parse_target(table, "x") == H743
-    with pytest.raises(ValueError, match="must be ram, flash or code"):
+    with pytest.raises(ValueError, match="must be ram, flash, code or external"):
         parse_target(table | {"region": [{**vars(H743.regions[0]), "kind": "rom"}]}, "x")
 
 
