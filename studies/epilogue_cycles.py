@@ -1,7 +1,7 @@
 """Cycles an output of the Cortex-M4 products beside their multiply-accumulates: the line through calls of growing depth.
 
-python studies/epilogue_cycles.py prints a Markdown table; everything in panels, on the emulated device, zero wait states. Its
-last rows are the softmax beside a requantised QK^T: the product with softmax less the one that requantises.
+python studies/epilogue_cycles.py prints a Markdown table; everything in panels, on the emulated device, zero wait states.
+Its last rows are the softmax beside a requantised QK^T: the product with softmax less the one that requantises.
 """
 
 import tempfile
@@ -37,4 +37,5 @@ if __name__ == "__main__":
     for op, (slope, start) in lines.items():
         print(f"| {op} | {start:.2f} | {1 / slope:.3f} |")
     for kind in ("rows", "panels"):
-        print(f"| softmax: probs_{kind} - linear_{kind} | {lines[f'probs_{kind}'][1] - lines[f'linear_{kind}'][1]:.2f} | |")
+        probs, linear = f"probs_{kind}", f"linear_{kind}"
+        print(f"| softmax: {probs} - {linear} | {lines[probs][1] - lines[linear][1]:.2f} | |")
