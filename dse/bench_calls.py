@@ -94,7 +94,7 @@ def _integers(op: str, m: int, n: int, k: int, right: Right, panels: int) -> dic
         y = special | {"add": 4 * n}
         found = {"x_stride": left, "w_stride": right.stride_bytes(k), "y_stride": y.get(op[7:], n)}
         found |= {"round": 1 << 17, "preshift": 0, "shift": 18, "high": int(right.reads_panels), "x_panels": panels}
-        residual = {"r_stride": n, "mult_y": 100, "mult_r": 90, "add_round": 128, "add_shift": 8}
+        residual = {"r_stride": n, "mult_y": 9000, "mult_r": 7000, "add_round": 1 << 13, "add_shift": 14}
         return found | (residual if op == "linear_residual" else {})
     if op.startswith("probs_"):
         e = panels_stride_bytes(n) if op.endswith("panels") else n

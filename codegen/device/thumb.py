@@ -60,7 +60,9 @@ DIVISIONS = names("sdiv udiv")
 SYSTEM = names("""
     nop yield sev wfe wfi hint dbg bkpt svc cps mrs msr dsb dmb isb clrex pld pldw pli udf trap
     """)
-FLOAT = names("fmstat fconsts vabs vadd vsub vmul vnmul vneg vcmp vcmpe vcvt vcvtb vcvtt vcvtr vmrs vmsr vmov")
+FLOAT = names("""
+    fmstat fmdhr fmdlr fconsts vabs vadd vsub vmul vnmul vneg vcmp vcmpe vcvt vcvtb vcvtt vcvtr vmrs vmsr vmov
+    """)
 FLOAT_ACCUMULATES = names("vmla vmls vnmla vnmls vfma vfms vfnma vfnms")
 FLOAT_DIVISIONS = names("vdiv vsqrt")
 

@@ -9,8 +9,8 @@ Rules (Arm Cortex-M4 TRM r0p1 section 3.3 as condensed in the project's facts; P
 - a memory access whose address the preceding (non-load) instruction wrote: 1 more.
 - branches 1, taken 1 + P with P = 1 for B, BL, CBZ, CBNZ and 2 for BX, BLX, POP {pc}, LDR pc, TBB and writes to pc.
 - SDIV, UDIV 7, the middle of the documented 2..12 (the operands are not looked at).
-- FPU: 1; multiply-accumulate 3; VDIV, VSQRT 14; VLDR, VSTR 2 (3 for a double); VLDM, VSTM, VPUSH, VPOP 1 + words; a
-  move of two core registers 2.
+- FPU: 1; multiply-accumulate 3; VDIV, VSQRT 14; VLDR, VSTR 2 (3 for a double); VLDM, VSTM, VPUSH, VPOP 1 + words. A
+  move between a core register and half of a double 1, between one and a single or between two and anything 2.
 - IT 1: the TRM lets an IT fold into a preceding 16-bit instruction, which is not counted on. An instruction that the
   condition skips is charged as if executed (equal for data processing; 1 too many for a skipped load).
 
@@ -145,7 +145,9 @@ def _arithmetic_step(insn: Any) -> _Step | None:
     if name not in _ONE_CYCLE and name not in _SEVERAL_CYCLES:
         return None
     cycles = _SEVERAL_CYCLES.get(name, 1)
-    if name == "vmov" and sum(o.type == arm.ARM_OP_REG and o.reg in thumb.CORE for o in insn.operands) == 2:
-        cycles = 2
+    if name == "vmov":
+        registers = [o.reg for o in insn.operands if o.type == arm.ARM_OP_REG]
+        cores = sum(register in thumb.CORE for register in registers)
+        cycles = 2 if cores == 2 or (cores == 1 and not thumb.DOUBLES & set(registers)) else 1
     _, written = insn.regs_access()
     return _Step(cycles, 2 if arm.ARM_REG_PC in written else 0, written=frozenset(written) & thumb.CORE)

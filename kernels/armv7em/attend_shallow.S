@@ -18,7 +18,7 @@
 #define F_SHIFT  56
 #define F_PANEL  60     /* e is panels */
 #define F_NP8    64     /* 8 * depth pairs */
-#define F_LIMIT  68     /* end of the panel of these rows */
+#define F_LIMIT  HOT(d0[0], 68) /* end of the panel of these rows */
 #define F_E22    72     /* where a tile enters the chain */
 #define F_E12    76
 #define F_HALF   80     /* (1 << preshift) >> 1, and 257 times that: even and odd accumulators start there */
@@ -31,7 +31,6 @@
 #include "unpack_smlad2x4.inc"
 
         .set    ENTRY22, F_E22              // for names that macros build
-        .set    TLF_LIMIT, F_LIMIT
         .set    TLF_NP8, F_NP8
 
         UNPACK  attend_unpack_shallow, u, ldrb
@@ -115,11 +114,11 @@
         ldr.w   r8, [sp, #F_HALF]
         ldr.w   r9, [sp, #F_HALF + 4]
         add     r3, r3, r0
-        str     r3, [sp, #F_LIMIT]
+        PUT     r3, F_LIMIT
     .if \rows == 2
         TLF_DEPTH_NARROW \fn, 3, r0
     .else
-        TLF_DEPTH \fn, 1, 2, 3, F_E12, r0, F_LIMIT
+        TLF_DEPTH \fn, 1, 2, 3, F_E12, r0
     .endif
         TLF_SPLIT \rows, 2
         ldr     r0, [sp, #F_SUM]

@@ -45,7 +45,9 @@ SEQUENCES = {
     "ssat r0,#8,r1,asr #4; usat r0,#8,r1; pkhbt r0,r1,r2; qadd r0,r1,r2; uxtb16 r0,r1; sel r0,r1,r2": (6, 6, 0),
     "sdiv r0,r1,r2": (1, 7, 0),
     "ite eq; moveq r0,r1; movne r0,r2": (3, 3, 0),
-    "vadd.f32 s0,s1,s2; vmul.f32 s0,s1,s2; vcvt.s32.f32 s0,s0; vmov r0,s0": (4, 4, 0),
+    "vadd.f32 s0,s1,s2; vmul.f32 s0,s1,s2; vcvt.s32.f32 s0,s0; vmov r0,s0": (4, 5, 0),
+    "vmov.32 r0,d0[0]; vmov.32 d0[1],r1; vmov.32 d1[0],r2; vmov.f32 s0,s5": (4, 4, 0),  # halves of doubles
+    "vmov.32 r0,d0[1]; ldr r1,[r0]; vmov r0,r1,d2": (3, 6, 0),  # the address is late
     "vfma.f32 s0,s1,s2": (1, 3, 0),
     "vdiv.f32 s0,s1,s2": (1, 14, 0),
     "vldr s0,[r0]": (1, 2, 0),

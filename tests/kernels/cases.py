@@ -130,6 +130,7 @@ def linear(kernel, m, n, k, rng, extreme):
     room = (2**31 - 2**shift * 200) // (int(np.abs(acc + bias).max() >> preshift) + 2)
     limit = max(1, min(room, int(2**shift * 300 / (np.abs(acc).max() / 2**preshift + 1))))
     mult = rng.integers(1, limit + 1, n)
+    mult[: int(rng.integers(0, 2))] = 0
     rounding = (int(rng.integers(-90, 90)) << shift) + (1 << shift >> 1) + int(rng.choice([0, 0, 77]))
     high = int(kernel.layout == "quads" and is_high(mult, rounding, preshift, shift))
     y = sat8((((acc + bias) >> preshift) * mult + rounding) >> shift)
@@ -143,11 +144,12 @@ def linear(kernel, m, n, k, rng, extreme):
     extra = int(rng.integers(0, 3))
     if op == "linear_residual":
         r = int8(rng, (m, n), extreme)
-        z = {
-            "mult_y": int(rng.integers(1, 9000)),
-            "mult_r": int(rng.integers(1, 9000)),
-            "add_round": 4097,
-            "add_shift": 13,
+        add_shift = int(rng.choice([14, 14, 13]))
+        z = {  # multipliers of 16 bits, at their end, and beyond
+            "mult_y": int(rng.choice([rng.integers(0, 9000), rng.integers(9000, 32767), 32767, 32768])),
+            "mult_r": int(rng.choice([rng.integers(0, 9000), rng.integers(9000, 32767), 32767, 40000])),
+            "add_round": (int(rng.integers(-90, 90)) << add_shift) + (1 << add_shift >> 1),
+            "add_shift": add_shift,
         }
         integers |= {"r_stride": n + int(rng.integers(0, 3)), **z}
         operands["r"] = rows(r, integers["r_stride"])

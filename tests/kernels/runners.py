@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from cases import Case, record_fields
@@ -60,6 +61,22 @@ class Host:
             _check(name, raw[offset : offset + size], case)
 
 
+def firmware(kernels: Sequence[Kernel], target: Target, toolchain: str, folder: Path) -> Path:
+    """The ELF file of a program that holds these kernels."""
+    names = "".join(f"    (void (*)(void)){name},\n" for name in ("main", *(kernel.symbol for kernel in kernels)))
+    main, elf = folder / "main.c", folder / "k.elf"
+    main.write_text(  # volatile: the compiler must keep every kernel
+        '#include "tileformer.h"\nint main(void);\nextern void (*volatile keep[])(void);\n'
+        f"void (*volatile keep[])(void) = {{\n{names}}};\n"
+        f"int main(void) {{\n    for (int i = 0; i < {len(kernels)}; i++) {{ keep[i + 1](); }}\n    return 0;\n}}\n"
+    )
+    port = find_port(ROOT, target.port)
+    sources = [main, *sorted({ROOT / source for kernel in kernels for source in kernel.sources}), *port.sources]
+    include = [ROOT / "include", *port.include_dirs]
+    build(sources, include, elf, linker_script=port.linker_script, isa=target.isa, toolchain=toolchain)
+    return elf
+
+
 class Board:
     """Every variant that a target runs in one firmware on its emulated device."""
 
@@ -67,19 +84,8 @@ class Board:
 
     def __init__(self, toolchain: str, folder: Path, target: Target) -> None:
         self.base = next(region.base for region in target.regions if region.kind == "ram") + self.SKIP
-        kernels = self.kernels = [kernel for kernel in load_kernels().values() if runs_on(kernel, target.isa)]
-        names = "".join(f"    (void (*)(void)){kernel.symbol},\n" for kernel in kernels)
-        main = folder / "main.c"
-        main.write_text(  # volatile: the compiler must keep every kernel
-            '#include "tileformer.h"\nint main(void);\nextern void (*volatile keep[])(void);\n'
-            f"void (*volatile keep[])(void) = {{\n{names}}};\n"
-            f"int main(void) {{\n    for (int i = 0; i < {len(kernels)}; i++) {{ keep[i](); }}\n    return 0;\n}}\n"
-        )
-        port = find_port(ROOT, target.port)
-        sources = [main, *sorted({ROOT / source for kernel in kernels for source in kernel.sources}), *port.sources]
-        include = [ROOT / "include", *port.include_dirs]
-        script, elf = port.linker_script, folder / "k.elf"
-        build(sources, include, elf, linker_script=script, isa=target.isa, toolchain=toolchain)
+        self.kernels = [kernel for kernel in load_kernels().values() if runs_on(kernel, target.isa)]
+        elf = firmware(self.kernels, target, toolchain, folder)
         self.device = Device(elf, target.cpu, map_of(target), strict=True)
         self.device.boot()
 
