@@ -171,8 +171,8 @@ def _markdown(rows: list[Row], header: str) -> str:
         "",
     ]
     lines += [
-        "Cycles of one call, its call overhead included; code bytes of the variant and the routines it shares. On a cluster",
-        "all cores make the call at once, each on rows of its own: where memory near them is short, with fewer rows.",
+        "Cycles of one call, its call overhead included; code bytes of the variant and the routines it shares. On a",
+        "cluster all cores make the call at once, each on rows of its own: fewer where memory near them is short.",
         "",
     ]
     for op in dict.fromkeys(row["op"] for row in rows):
