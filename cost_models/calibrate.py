@@ -9,7 +9,9 @@ import numpy as np
 from scipy.optimize import nnls
 
 from cost_models.calibration import KernelFit
-from cost_models.stalls import call_bytes, code_features, fill_cycles
+from cost_models.code_stalls import ENTRIES, code_features, entry, fill_cycles, has_loops, keeps_code, loop_counts
+from cost_models.stalls import call_bytes
+from dse.ir import Array
 from dse.kernel import Kernel
 from dse.target import Target
 
@@ -61,33 +63,57 @@ class ColdCall:
 
 def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target: Target) -> KernelFit:
     """The fit with what cold calls lose on code: their stalls at the most wait states less those of data, which are known
-    (non-negative least squares, weighted as the cycles are); at fewer wait states a share of it."""
+    (non-negative least squares, weighted as the cycles are); at fewer wait states a share of it, from the calls that were
+    made at all of them."""
     if target.data_cache is None or not calls:
         return fit
     flash = next(region for region in target.regions if region.kind == "flash")
-    at = [code_features(kernel, call.sizes) for call in calls]
-    names = [name for name in at[0] if any(features[name] for features in at)]
-    features = np.array([[found[name] for name in names] for found in at], float)
+    names, features = _stall_features(kernel, calls, not keeps_code(target))
     states = sorted(calls[0].cycles)
-    cycles = np.array([[call.cycles[state] for state in states] for call in calls], float)
+    most = states[-1]
+    fills = {state: fill_cycles(flash, state) for state in states}
     missed = [call_bytes(kernel.op, kernel.layout, c.sizes, target.data_cache, c.flash) for c in calls]
     units = np.array(missed) / target.data_cache.fill_bytes
-    fills = np.array([fill_cycles(flash, state) for state in states])
-    lost = cycles - cycles[:, :1] - units[:, None] * fills
-    weights = 1 / np.sqrt(cycles[:, -1])
-    solution, _ = nnls(features * weights[:, None], np.maximum(lost[:, -1], 0.0) * weights)
+
+    def lost(state: int) -> Array:
+        cycles = np.array([call.cycles.get(state, 0) - call.cycles[0] for call in calls], float)
+        return np.maximum(cycles - units * fills[state], 0.0)
+
+    total = np.array([call.cycles[most] for call in calls], float)
+    weights = 1 / np.sqrt(total)
+    solution, _ = nnls(features * weights[:, None], lost(most) * weights, maxiter=20 * len(names))
     code = features @ solution
-    square = float(np.sum((code * weights) ** 2))
-    shares = (code * weights**2) @ np.maximum(lost, 0.0) / square if square else np.zeros(len(states))
-    known = dict(zip(states, map(float, shares * fills[-1] / np.maximum(fills, 1)), strict=True))
-    error = np.abs(code - lost[:, -1]) / cycles[:, -1]
+    everywhere = np.array([len(call.cycles) == len(states) for call in calls])
+    square = float(np.sum((code * weights * everywhere) ** 2))
+    shares = {
+        state: float(np.sum(code * weights**2 * lost(state) * everywhere)) / square * fills[most] / max(1, fills[state])
+        for state in states
+        if square
+    }
+    found = dict(zip(names, map(float, solution), strict=True))
+    loops = {loop for loop, at in names if at is not None and found[loop, at] > 0}
     return replace(
         fit,
-        stalls={name: float(value) for name, value in zip(names, solution, strict=True) if value > 0},
-        stall_shares=tuple(known.get(state, known[states[-1]]) for state in range(states[-1] + 1)),
-        stall_fill=int(fills[-1]),
-        stall_error=float(np.quantile(error, 0.95)),
+        stalls={name: found[name, None] for name, at in names if at is None and found[name, None] > 0},
+        loop_stalls={loop: tuple(found.get((loop, at), 0.0) for at in range(ENTRIES)) for loop in sorted(loops)},
+        stall_shares=tuple(shares.get(state, shares.get(most, 0.0)) for state in range(most + 1)),
+        stall_fill=fills[most],
+        stall_error=float(np.quantile(np.abs(code - lost(most)) / total, 0.95)),
     )
+
+
+def _stall_features(
+    kernel: Kernel, calls: Sequence[ColdCall], with_loops: bool
+) -> tuple[list[tuple[str, int | None]], Array]:
+    """(feature or loop, entry of the depth or None) of those that come at all, and how often each in each call."""
+    rows: list[dict[tuple[str, int | None], float]] = []
+    for call in calls:
+        row: dict[tuple[str, int | None], float] = {(n, None): v for n, v in code_features(kernel, call.sizes).items()}
+        if with_loops and has_loops(kernel):
+            row |= {(loop, entry(call.sizes)): float(count) for loop, count in loop_counts(call.sizes).items()}
+        rows.append(row)
+    names = [name for name in dict.fromkeys(n for row in rows for n in row) if any(row.get(name) for row in rows)]
+    return names, np.array([[row.get(name, 0.0) for name in names] for row in rows])
 
 
 @dataclass(frozen=True)
@@ -159,7 +185,30 @@ def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
     return found
 
 
+# Every entry of the depth into an unrolled loop, each with every way to go over rows and columns.
+_LOOP_PAIRS = (*range(1, ENTRIES + 1), 33, 40, 47)
+_LOOP_MN = tuple((m, n) for m in (1, 2, 3, 7) for n in (2, 3, 4, 13, 14, 19, 28))
+
+
+def loop_shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
+    """The further shapes at which a product kernel of micro-tiles is called cold where its code does not stay cached, half
+    of them with rows in panels; () for others."""
+    if not has_loops(kernel):
+        return ()
+    source = {"linear": "x_panels", "probs": "q_panels", "attend": "e_panels"}[kernel.op.split("_")[0]]
+    found = []
+    for i, pairs in enumerate(_LOOP_PAIRS):
+        for j, (m, n) in enumerate(_LOOP_MN):
+            sizes = {"m": m, "n": n + n % 2 * _even_columns(kernel.op), "k": 2 * pairs - ((i + j) % 3 == 0)}
+            found.append(sizes | ({source: 1} if (i + j) % 2 else {}))
+    return tuple(sizes for sizes in found if _serves(kernel, sizes))
+
+
 _FACTS = {"k": 4, "n": 4, "bound": 1, "mult": 1, "half": 2, "steps": 1}
+
+
+def _even_columns(op: str) -> bool:
+    return op in ("linear_keys", "linear_values", "linear_panels", "attend_panels")
 
 
 def _deeper(sizes: Mapping[str, int]) -> dict[str, int]:
@@ -175,8 +224,7 @@ def _shapes(op: str) -> tuple[dict[str, int], ...]:
     if op.startswith("probs_"):
         return tuple({"m": m, "n": n, "k": k} for m, n, k in _FAR + _MNK + _WIDE + _SHALLOW)
     if op.startswith(("linear_", "attend_")):
-        odd = op not in ("linear_keys", "linear_values", "linear_panels", "attend_panels")
-        plain = tuple({"m": m, "n": n if odd else n + n % 2, "k": k} for m, n, k in _FAR + _WIDE + _MNK)
+        plain = tuple({"m": m, "n": n + n % 2 * _even_columns(op), "k": k} for m, n, k in _FAR + _WIDE + _MNK)
         general = {"high": 0} if op.startswith("linear_") else {}
         return plain + tuple(sizes | change | general for sizes in plain[-6:] for change in _ARITHMETIC)
     if op in ("pack_keys", "pack_panels"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ class KernelFit:
     """Cycles per feature of one kernel, its code size, and how well the fit met the measurements.
 
     functions: name -> bytes of the code it links; variants share some. stalls: cycles that a cold call loses on code
-    when a miss of the flash takes stall_fill cycles, by feature (cost_models/stalls.py); at 0, 1, ... wait states it loses
+    when a miss of the flash takes stall_fill cycles, by feature (cost_models/code_stalls.py), loop_stalls: those of each
+    loop a turn, by where the depth enters (32 entries); at 0, 1, ... wait states it loses
     stall_shares of what the misses there would take in proportion. stall_error: the error that 95 % of the cold
     calls stay below. spans: integer argument -> (least, most) that was measured.
     """
@@ -26,6 +27,7 @@ class KernelFit:
     worst_error: float
     shapes: int
     stalls: dict[str, float] = field(default_factory=dict)
+    loop_stalls: dict[str, tuple[float, ...]] = field(default_factory=dict)
     stall_shares: tuple[float, ...] = ()
     stall_fill: int = 1
     stall_error: float = 0.0
@@ -75,6 +77,7 @@ _SCALARS += ("network_code_bytes", "call_code_bytes", "loop_code_bytes")
 def _kernel_fit(row: Mapping[str, Any]) -> KernelFit:
     found = {key: row[key] for key in ("cycles", "functions", "worst_error", "shapes")}
     found |= {key: row[key] for key in ("stalls", "stall_fill", "stall_error") if key in row}
+    found["loop_stalls"] = {name: tuple(prices) for name, prices in row.get("loop_stalls", {}).items()}
     found["stall_shares"] = tuple(row.get("stall_shares", ()))
     found["spans"] = {name: (least, most) for name, (least, most) in row.get("spans", {}).items()}
     return KernelFit(**found)
@@ -104,6 +107,11 @@ def to_toml(calibration: Calibration) -> str:
         if fit.stall_shares:
             stalls = ", ".join(f'"{term}" = {value:.4f}' for term, value in fit.stalls.items())
             shares = ", ".join(f"{share:.4f}" for share in fit.stall_shares)
+            lines += [f'loop_stalls."{loop}" = {_numbers(prices)}' for loop, prices in fit.loop_stalls.items()]
             lines += [f"stalls = {{ {stalls} }}", f"stall_fill = {fit.stall_fill}", f"stall_shares = [{shares}]"]
             lines += [f"stall_error = {fit.stall_error:.5f}"]
     return "\n".join(lines) + "\n"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "[" + ", ".join(f"{value:.1f}".removesuffix(".0") for value in values) + "]"

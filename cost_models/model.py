@@ -11,7 +11,8 @@ from functools import partial
 from cost_models.calibration import Calibration
 from cost_models.cluster import copy_waits, critical_path
 from cost_models.counts import CallCount, call_macs, count_calls, moved_bytes
-from cost_models.stalls import CodeFetch, Stalled, exact, stage_stalls
+from cost_models.code_stalls import CodeFetch, exact
+from cost_models.stalls import Stalled, stage_stalls
 from dse.alloc import live_spans
 from dse.cost import Cost, Overrun, StageCost
 from dse.kernel import Kernel
@@ -60,7 +61,7 @@ def evaluate(
             error = calibration.kernels[item.call.kernel].worst_error * (2 if found else 1)
             spread += item.times * call_cycles(item, kernels, calibration) * error
         for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration, recent):
-            stalls = stalled.data_cycles + fetch.cycles(stalled)
+            stalls = stalled.data_cycles + fetch.cycles(stalled.item, stalled.code_cycles)
             cycles += stalls
             spread += stalls_spread(stalled, stalls, kernels, calibration)
         macs = sum(item.times * call_macs(item.call.op, item.sizes) for item in calls)

@@ -4,8 +4,7 @@ Data: an operand misses once in units of the data cache wherever it is new, and 
 move it, unless all that a turn touches fits the cache. Inside a call the weights of four columns come again for every pair
 of rows, unless they stay. Every miss waits for its memory: `fill_cycles + wait_states * fill_cycles_per_wait_state`.
 
-Code: a call starts with none of its code in a small cache; how much it then loses is fitted on such calls
-(`cost_models/calibrate.py`). A cache that holds all kernels of a network fetches each of them once.
+Code: cost_models/code_stalls.py.
 """
 
 from __future__ import annotations
@@ -14,16 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cost_models.calibration import Calibration
+from cost_models.code_stalls import BLOCK_ROWS, code_cycles, exact, fill_cycles
 from cost_models.counts import CallCount, Sizes, call_traffic
 from dse.kernel import Kernel
 from dse.layout import even
 from dse.program import Affine, Call, Loop, Node, Pointer, Program, Stage
 from dse.target import Cache, Region, Target
 
-FRACTIONS = 1024  # of a cycle
 SPARE_BYTES = 32  # of a data cache: what else a kernel reads from flash between two tiles
-BLOCK_ROWS = 16  # of x as rows, unpacked at a time by the kernels of layout quads
-ALL_CODE_BYTES = 8192  # a code cache of this size holds the kernels of a network
 
 
 @dataclass(frozen=True)
@@ -52,26 +49,11 @@ class _Visit:
     again: float  # bytes of weights that one call reads again
 
 
-def exact(cycles: float) -> float:
-    """Cycles in whole 1024ths: sums of them are exact in any order, so that equal schedules have equal prices."""
-    return round(cycles * FRACTIONS) / FRACTIONS
-
-
 def slow_regions(target: Target, wait_states: int) -> dict[str, Region]:
     """Name -> the regions whose data goes through the cache; none without wait states."""
     if wait_states == 0 or target.data_cache is None:
         return {}
     return {r.name: r for r in target.regions if r.kind != "code" and fill_cycles(r, wait_states)}
-
-
-def fill_cycles(region: Region, wait_states: int) -> int:
-    """Cycles a miss waits for one unit of the cache."""
-    return region.fill_cycles + region.fill_cycles_per_wait_state * wait_states if wait_states else 0
-
-
-def keeps_code(target: Target) -> bool:
-    """True when the kernels of a network stay in the code cache together."""
-    return target.code_cache is not None and target.code_cache.size_bytes >= ALL_CODE_BYTES
 
 
 def stage_stalls(
@@ -230,79 +212,3 @@ def call_bytes(op: str, layout: str, z: Sizes, cache: Cache, flash: Mapping[str,
     """Bytes that one cold call misses in flash. flash: operand there -> its bytes."""
     once = sum(touched_bytes(op, field, z, size) for field, size in flash.items())
     return once + again_bytes(op, layout, z, cache)
-
-
-def code_features(kernel: Kernel, z: Sizes) -> dict[str, float]:
-    """What the stalls of code are linear in: how often each piece of work comes (the manifest's terms), whether it comes
-    at all, and how often in a context that decides what is still cached: few rows, a last odd one, ragged columns, how much
-    of the unrolled loop over the depth runs. None of it is a rule of one kernel; the fit takes what it needs."""
-    m, n, pairs = z.get("m", 1), z.get("n", 1), (z.get("k", 1) + 1) // 2
-    contexts = {
-        "short": m <= 2,
-        "odd": m % 2 == 1 and m > 1 and pairs < 15,
-        "odd deep": m % 2 == 1 and m > 1 and pairs >= 15,
-        "ragged": n % 4 > 0 and n > 4,
-        "deep 7": 7 <= pairs < 11,
-        "deep 11": 11 <= pairs < 15,
-        "deep 15": pairs >= 15 and pairs % 16 > 0,
-        "deep 16": pairs % 16 == 0,
-    }
-    counts = {name: float(term.evaluate(z)) for name, term in kernel.terms}
-    found = counts | {f"{name} once": float(count > 0) for name, count in counts.items()}
-    for context, holds in contexts.items():
-        found |= {f"{name} {context}": count * holds for name, count in counts.items()}
-    return found
-
-
-def code_cycles(
-    item: CallCount, wait_states: int, fill: int, kernels: Mapping[str, Kernel], calibration: Calibration
-) -> float:
-    """Stalls of code of one call that starts cold, with misses of the flash of `fill` cycles; kept with the calibration, as
-    many schedules make the same call."""
-    kernel = item.call.kernel
-    key = ("code", kernel, *item.sizes.values())
-    known, fit = calibration.priced.get(key), calibration.kernels[kernel]
-    if known is None:
-        features = code_features(kernels[kernel], item.sizes) if fit.stalls else {}
-        known = sum(value * features[name] for name, value in fit.stalls.items())
-        calibration.priced[key] = known
-    if not known:
-        return 0.0
-    share = fit.stall_shares[min(wait_states, len(fit.stall_shares) - 1)]
-    return known * share * fill / fit.stall_fill
-
-
-class CodeFetch:
-    """What calls lose on code, in the order of the program: each its cold start, or only what was not fetched before."""
-
-    def __init__(
-        self,
-        program: Program,
-        target: Target,
-        wait_states: int,
-        kernels: Mapping[str, Kernel],
-        calibration: Calibration,
-    ) -> None:
-        self._keeps, self._calibration = keeps_code(target), calibration
-        self._paid: dict[str, float] = {}
-        self._seen: set[str] = set()
-        line = target.code_cache.fill_bytes if target.code_cache else 1
-        region = slow_regions(target, wait_states).get("flash")
-        lines = calibration.call_code_bytes / line if program.code == "flash" else 0.0
-        self._site = lines * fill_cycles(region, wait_states) if region else 0.0
-
-    def cycles(self, stalled: Stalled) -> float:
-        """Cycles these calls lose on code. With a cache that keeps it: what no call before has fetched, of functions that
-        kernels share only once, and the code around the call."""
-        if not self._keeps:
-            return stalled.code_cycles
-        kernel, cold = stalled.item.call.kernel, stalled.code_cycles / stalled.item.times
-        functions = self._calibration.kernels[kernel].functions
-        paid = self._paid.get(kernel)
-        if paid is None:
-            known = sum(size for name, size in functions.items() if name in self._seen)
-            self._seen |= set(functions)
-            self._paid[kernel] = cold
-            return cold * (1 - known / max(1, sum(functions.values())))
-        self._paid[kernel] = max(paid, cold)
-        return self._paid[kernel] - paid + (self._site if cold else 0.0)

@@ -14,7 +14,8 @@ from codegen.device import Device
 from codegen.device.elf import parse_elf
 from codegen.emit import IoScale, Sample, emit
 from codegen.names import arena_symbol, stage_symbols
-from cost_models.calibrate import ColdCall, Footprint, Measurement, shapes
+from cost_models.calibrate import ColdCall, Footprint, Measurement, loop_shapes, shapes
+from cost_models.code_stalls import keeps_code
 from cost_models.counts import call_traffic
 from dse import ptq
 from dse.bench_calls import REPEATS, bench_call, bench_program
@@ -30,6 +31,7 @@ from dse.space import build_space
 from dse.target import Target
 
 FOOTPRINTS = 16  # firmwares a scope
+COLD_CALLS = 256  # of one firmware: their weights fill its flash
 _GLUE = ("main", "Reset_", "_start", "Default_", "tlf_port", "tlf_network", "tlf_stage", "mem", "__", "SystemInit")
 
 
@@ -87,16 +89,33 @@ def _run_on_cluster(
 
 
 def run_cold(kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[ColdCall]:
-    """Cycles of one call with empty caches at every calibration shape and wait state; [] on a target without."""
+    """Cycles of one call with empty caches at every calibration shape and wait state, and where code does not stay cached at
+    the shapes of its loops without and with the most wait states; [] on a target without."""
     if target.max_wait_states == 0:
         return []
-    calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel))]
+    ends = (0, target.max_wait_states)
+    if keeps_code(target):  # what a call loses is in proportion to what a miss takes
+        return _cold_calls(kernel, shapes(kernel), ends, target, kernels, folder)
+    found = _cold_calls(kernel, shapes(kernel), range(target.max_wait_states + 1), target, kernels, folder)
+    further = loop_shapes(kernel)
+    for first in range(0, len(further), COLD_CALLS):
+        found += _cold_calls(kernel, further[first : first + COLD_CALLS], ends, target, kernels, folder)
+    return found
+
+
+def _cold_calls(
+    kernel: Kernel,
+    at: Sequence[Mapping[str, int]],
+    states: Sequence[int],
+    target: Target,
+    kernels: Mapping[str, Kernel],
+    folder: Path,
+) -> list[ColdCall]:
+    calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(at)]
     program = bench_program(calls, target, repeats=1)
     elf = build_bench(program, target, kernels, folder)
     symbols = stage_symbols([stage.name for stage in program.stages])
-    prefetches = target.code_cache is not None and target.code_cache.prefetch
-    states = range(target.max_wait_states + 1) if prefetches else (0, target.max_wait_states)
-    found: dict[int, list[int]] = {}  # without prefetch, what a call loses is in proportion to what a miss takes
+    found: dict[int, list[int]] = {}
     for state in states:
         device = open_device(elf, target, state)
         device.boot()
