@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from cost_models.calibration import Calibration
 from cost_models.code_stalls import BLOCK_ROWS, code_cycles, exact, fill_cycles
 from cost_models.counts import CallCount, Sizes, call_traffic
+from cost_models.sets import Piece, lost_shares, reach
 from dse.kernel import Kernel
 from dse.layout import even
 from dse.program import Affine, Call, Loop, Node, Pointer, Program, Stage
@@ -34,12 +35,14 @@ class Stalled:
 
 @dataclass(frozen=True)
 class _Touch:
-    """An operand of a call in a slow memory: bytes that a turn touches, bytes that miss over all turns."""
+    """An operand of a call in a slow memory: bytes that a turn touches, bytes that miss over all turns, and the share of the
+    cache's sets that it can lie in."""
 
     pointer: Pointer
     region: Region
     bytes: float
     missed: float
+    reach: float
 
 
 @dataclass(frozen=True)
@@ -116,25 +119,28 @@ def _visit(body: tuple[Node, ...], sizes: Sizes, homes: Mapping[str, Region], ca
             found += _loop(node, sizes, homes, cache)
         elif isinstance(node, Call):
             found.append(_call(node, sizes, homes, cache))
-    return _shared(found) if _footprint(found) <= cache.size_bytes else found
+    return _shared(found, cache)
 
 
-def _footprint(visits: list[_Visit]) -> float:
-    """Bytes of slow memories that these calls touch, each buffer and constant once."""
-    most: dict[str, float] = {}
+def _lost(visits: list[_Visit], cache: Cache) -> dict[str, float]:
+    """Base -> the share of it that does not stay in the cache while these calls come again and again."""
+    most: dict[str, Piece] = {}
     for touch in (touch for visit in visits for touch in visit.touches):
-        most[touch.pointer.base] = max(most.get(touch.pointer.base, 0.0), touch.bytes)
-    return sum(most.values())
+        known = most.get(touch.pointer.base)
+        if known is None or known.bytes < touch.bytes:
+            most[touch.pointer.base] = Piece(touch.bytes, touch.reach)
+    return dict(zip(most, lost_shares(tuple(most.values()), cache), strict=True))
 
 
-def _shared(visits: list[_Visit]) -> list[_Visit]:
-    """The same calls where all they touch fits the cache: what one of them touched before does not miss again."""
+def _shared(visits: list[_Visit], cache: Cache) -> list[_Visit]:
+    """The same calls: of what one of them touched before, only what did not stay misses again."""
     seen: set[str] = set()
-    found = []
+    found, lost = [], _lost(visits, cache)
     for visit in visits:
-        touches = tuple(replace(t, missed=0.0) if t.pointer.base in seen else t for t in visit.touches)
-        seen |= {touch.pointer.base for touch in touches}
-        found.append(replace(visit, touches=touches))
+        bases = [touch.pointer.base for touch in visit.touches]
+        touches = (replace(t, missed=t.missed * lost[t.pointer.base] if t.pointer.base in seen else t.missed) for t in visit.touches)
+        found.append(replace(visit, touches=tuple(touches)))
+        seen |= set(bases)
     return found
 
 
@@ -146,19 +152,19 @@ def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -
         if turns == 0:
             continue
         inner = _visit(loop.body, dict(sizes) | {f"{loop.var}_n": count}, homes, cache)
-        stays = _footprint(inner) <= cache.size_bytes
-        known = bool(found)
+        lost = _lost(inner, cache)
+        new = int(not found)  # the ragged turn finds what the others have left
         for visit in inner:
-            touches = tuple(_over(touch, loop.var, turns, stays, known) for touch in visit.touches)
+            touches = tuple(_over(touch, loop.var, turns, new, lost[touch.pointer.base]) for touch in visit.touches)
             found.append(replace(visit, item=replace(visit.item, times=visit.item.times * turns), touches=touches))
     return found
 
 
-def _over(touch: _Touch, var: str, turns: int, stays: bool, known: bool) -> _Touch:
-    """The same operand over the turns of a loop. known: the loop has made turns of another size before."""
+def _over(touch: _Touch, var: str, turns: int, new: int, lost: float) -> _Touch:
+    """The same operand over the turns of a loop, in the first `new` of which it is not cached."""
     if any(symbol == var for symbol, _ in touch.pointer.offset_bytes.terms):
         return replace(touch, bytes=touch.bytes * turns, missed=touch.missed * turns)
-    return replace(touch, missed=touch.missed * (int(not known) if stays else turns))
+    return replace(touch, missed=touch.missed * (new + lost * (turns - new)))
 
 
 def _call(call: Call, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> _Visit:
@@ -170,13 +176,22 @@ def _call(call: Call, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -
         region = homes.get(pointer.base)
         size = touched_bytes(call.op, field, values, max(read, written))
         if region is not None:
-            passes = passes_over(call.op, field, values) if size > cache.size_bytes else 1
-            touches.append(_Touch(pointer, region, size, size * passes))
+            piece = Piece(size, _reach(field, values, cache))
+            again = (passes_over(call.op, field, values) - 1) * lost_shares((piece,), cache)[0]
+            touches.append(_Touch(pointer, region, size, size * (1 + again), piece.reach))
     if "scratch" in pointers and pointers["scratch"].base in homes and call.op.startswith("linear_"):
         size = 2 * min(values["m"], BLOCK_ROWS) * even(values["k"])
         passes = -(-values["m"] // BLOCK_ROWS) * (values["n"] + 3) // 4 if size > cache.size_bytes else 1
-        touches.append(_Touch(pointers["scratch"], homes[pointers["scratch"].base], size, size * passes))
+        touches.append(_Touch(pointers["scratch"], homes[pointers["scratch"].base], size, size * passes, 1.0))
     return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(call.op, call.layout, values, cache))
+
+
+def _reach(field: str, z: Sizes, cache: Cache) -> float:
+    """The share of the cache's sets that an operand can lie in: columns by four, or rows, of the depth at their stride."""
+    if f"{field}_stride" not in z or "k" not in z or field in ("y", "r"):
+        return 1.0
+    panels = z.get(f"{field}_panels", 1)
+    return reach(4 * even(z["k"]) if panels else z["k"], z[f"{field}_stride"], cache)
 
 
 def touched_bytes(op: str, field: str, z: Sizes, size: float) -> float:
@@ -192,12 +207,13 @@ def again_bytes(op: str, layout: str, z: Sizes, cache: Cache) -> float:
     pair reads do not stay in the cache until the next pair; else for every further block of rows that it unpacks."""
     if not op.startswith("linear_") or layout != "quads":
         return 0.0
-    weights, passes = even(z["n"]) * even(z["k"]), 1
+    weights = even(z["n"]) * even(z["k"])
     if 4 * even(z["k"]) > cache.size_bytes - SPARE_BYTES:
-        passes = (z["m"] + 1) // 2
-    elif weights > cache.size_bytes and not z["x_panels"]:
-        passes = -(-z["m"] // BLOCK_ROWS)
-    return weights * (passes - 1)
+        return weights * ((z["m"] + 1) // 2 - 1)
+    if z["x_panels"]:
+        return 0.0
+    lost = lost_shares((Piece(weights, _reach("w", z, cache)),), cache)[0]
+    return weights * (-(-z["m"] // BLOCK_ROWS) - 1) * lost
 
 
 def passes_over(op: str, field: str, z: Sizes) -> int:
