@@ -170,19 +170,21 @@ def _over(touch: _Touch, var: str, turns: int, new: int, lost: float) -> _Touch:
 def _call(call: Call, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> _Visit:
     values = {k: v.evaluate(sizes) if v.terms else v.const for k, v in call.arguments if isinstance(v, Affine)}
     pointers = {k: v for k, v in call.arguments if isinstance(v, Pointer)}
+    traffic = {field: max(moved) for field, moved in call_traffic(call, values).items()}
+    if "scratch" in pointers and call.op.startswith("linear_"):
+        traffic["scratch"] = 2 * min(values["m"], BLOCK_ROWS) * even(values["k"])
+    slow = {
+        field: touched_bytes(call.op, field, values, size)
+        for field, size in traffic.items()
+        if pointers[field].base in homes
+    }
     touches = []
-    for field, (read, written) in call_traffic(call, values).items():
-        pointer = pointers[field]
-        region = homes.get(pointer.base)
-        size = touched_bytes(call.op, field, values, max(read, written))
-        if region is not None:
-            piece = Piece(size, _reach(field, values, cache))
-            again = (passes_over(call.op, field, values) - 1) * lost_shares((piece,), cache)[0]
-            touches.append(_Touch(pointer, region, size, size * (1 + again), piece.reach))
-    if "scratch" in pointers and pointers["scratch"].base in homes and call.op.startswith("linear_"):
-        size = 2 * min(values["m"], BLOCK_ROWS) * even(values["k"])
-        passes = -(-values["m"] // BLOCK_ROWS) * (values["n"] + 3) // 4 if size > cache.size_bytes else 1
-        touches.append(_Touch(pointers["scratch"], homes[pointers["scratch"].base], size, size * passes, 1.0))
+    for field, size in slow.items():
+        piece, passes = Piece(size, _reach(field, values, cache)), passes_over(call.op, field, values)
+        if passes > 1:  # what passes by meanwhile: a share of all the rest
+            rest = sum(other for name, other in slow.items() if name != field) / passes
+            passes = 1 + (passes - 1) * lost_shares((piece, Piece(rest)), cache)[0]
+        touches.append(_Touch(pointers[field], homes[pointers[field].base], size, size * passes, piece.reach))
     return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(call.op, call.layout, values, cache))
 
 
@@ -216,11 +218,12 @@ def again_bytes(op: str, layout: str, z: Sizes, cache: Cache) -> float:
     return weights * (-(-z["m"] // BLOCK_ROWS) - 1) * lost
 
 
-def passes_over(op: str, field: str, z: Sizes) -> int:
-    """How often a call goes over an operand that does not fit the cache: rows in panels for every four columns, keys and
-    values for every pair of rows."""
-    if op.startswith("linear_") and field == "x" and z["x_panels"]:
-        return (z["n"] + 3) // 4
+def passes_over(op: str, field: str, z: Sizes) -> float:
+    """How often a call goes over an operand: rows in panels, unpacked or not, for every four columns, keys and values for
+    every pair of rows."""
+    if op.startswith("linear_") and field in ("x", "scratch"):
+        blocks = -(-z["m"] // BLOCK_ROWS) if field == "scratch" else int(z["x_panels"])
+        return max(1, blocks * ((z["n"] + 3) // 4))
     return (z["m"] + 1) // 2 if field in ("keys", "values") else 1
 
 
