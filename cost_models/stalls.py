@@ -122,25 +122,35 @@ def _visit(body: tuple[Node, ...], sizes: Sizes, homes: Mapping[str, Region], ca
     return _shared(found, cache)
 
 
-def _lost(visits: list[_Visit], cache: Cache) -> dict[str, float]:
-    """Base -> the share of it that does not stay in the cache while these calls come again and again."""
+def _lost(base: str, visits: list[_Visit], last: int, first: int, cache: Cache) -> float:
+    """The share of a buffer or constant that does not stay in the cache from its use in the visit `last` until that in the
+    visit `first`, of this turn or (last >= first) of the next: what the visits between them touch passes by, and half of
+    what those two do."""
+    between = visits[last + 1 : first] if last < first else visits[last + 1 :] + visits[:first]
     most: dict[str, Piece] = {}
-    for touch in (touch for visit in visits for touch in visit.touches):
-        known = most.get(touch.pointer.base)
-        if known is None or known.bytes < touch.bytes:
-            most[touch.pointer.base] = Piece(touch.bytes, touch.reach)
-    return dict(zip(most, lost_shares(tuple(most.values()), cache), strict=True))
+    for visits_of, weight in ((between, 1.0), ([visits[last], visits[first]], 0.5)):
+        for touch in (touch for visit in visits_of for touch in visit.touches):
+            name = touch.pointer.base
+            size = touch.bytes * (1.0 if name == base else weight)
+            size += most[name].bytes if weight < 1 and name != base and name in most else 0.0
+            if name not in most or most[name].bytes < size:
+                most[name] = Piece(min(size, touch.bytes), touch.reach)
+    own = most.pop(base)
+    return lost_shares((own, *most.values()), cache)[0]
 
 
 def _shared(visits: list[_Visit], cache: Cache) -> list[_Visit]:
     """The same calls: of what one of them touched before, only what did not stay misses again."""
-    seen: set[str] = set()
-    found, lost = [], _lost(visits, cache)
-    for visit in visits:
-        bases = [touch.pointer.base for touch in visit.touches]
-        touches = (replace(t, missed=t.missed * lost[t.pointer.base] if t.pointer.base in seen else t.missed) for t in visit.touches)
+    seen: dict[str, int] = {}
+    found = []
+    for index, visit in enumerate(visits):
+        touches = []
+        for touch in visit.touches:
+            last = seen.get(touch.pointer.base)
+            lost = 1.0 if last is None else _lost(touch.pointer.base, visits, last, index, cache)
+            touches.append(replace(touch, missed=touch.missed * lost))
+        seen |= dict.fromkeys((touch.pointer.base for touch in touches), index)
         found.append(replace(visit, touches=tuple(touches)))
-        seen |= set(bases)
     return found
 
 
@@ -152,17 +162,28 @@ def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -
         if turns == 0:
             continue
         inner = _visit(loop.body, dict(sizes) | {f"{loop.var}_n": count}, homes, cache)
-        lost = _lost(inner, cache)
         new = int(not found)  # the ragged turn finds what the others have left
-        for visit in inner:
-            touches = tuple(_over(touch, loop.var, turns, new, lost[touch.pointer.base]) for touch in visit.touches)
-            found.append(replace(visit, item=replace(visit.item, times=visit.item.times * turns), touches=touches))
+        last = {touch.pointer.base: index for index, visit in enumerate(inner) for touch in visit.touches}
+        seen: set[str] = set()
+        for index, visit in enumerate(inner):
+            touches = []
+            for touch in visit.touches:
+                base, lost = touch.pointer.base, 1.0
+                if base not in seen and turns > new and not _moves(touch, loop.var):
+                    lost = _lost(base, inner, last[base], index, cache)
+                touches.append(_over(touch, loop.var, turns, new, lost))
+            seen |= {touch.pointer.base for touch in touches}
+            found.append(replace(visit, item=replace(visit.item, times=visit.item.times * turns), touches=tuple(touches)))
     return found
 
 
+def _moves(touch: _Touch, var: str) -> bool:
+    return any(symbol == var for symbol, _ in touch.pointer.offset_bytes.terms)
+
+
 def _over(touch: _Touch, var: str, turns: int, new: int, lost: float) -> _Touch:
-    """The same operand over the turns of a loop, in the first `new` of which it is not cached."""
-    if any(symbol == var for symbol, _ in touch.pointer.offset_bytes.terms):
+    """The same operand over the turns of a loop, in the first `new` of which it is not cached; in others `lost` of it is not."""
+    if _moves(touch, var):
         return replace(touch, bytes=touch.bytes * turns, missed=touch.missed * turns)
     return replace(touch, missed=touch.missed * (new + lost * (turns - new)))
 
