@@ -1,5 +1,5 @@
 """Stalls of code in closed form. A small code cache: every call starts with none of its code, and what it loses is fitted on
-such calls. A cache that holds all kernels of a network fetches each of them once.
+such calls. A cache that holds the kernels of a network: cost_models/code_fetch.py.
 
 A product kernel goes over blocks of rows, columns by four, pairs of rows and the depth, which enters an unrolled loop where
 it leaves whole turns. Of such a nest the code of the innermost loop that exceeds the cache comes again in every turn, and
@@ -88,39 +88,3 @@ def code_cycles(
         return 0.0
     share = fit.stall_shares[min(wait_states, len(fit.stall_shares) - 1)]
     return known * share * fill / fit.stall_fill
-
-
-class CodeFetch:
-    """What calls lose on code, in the order of the program: each its cold start, or only what was not fetched before."""
-
-    def __init__(
-        self,
-        program: Program,
-        target: Target,
-        wait_states: int,
-        kernels: Mapping[str, Kernel],
-        calibration: Calibration,
-    ) -> None:
-        self._keeps, self._calibration = keeps_code(target), calibration
-        self._paid: dict[str, float] = {}
-        self._seen: set[str] = set()
-        line = target.code_cache.fill_bytes if target.code_cache else 1
-        flash = next((r for r in target.regions if r.kind == "flash"), None)
-        lines = calibration.call_code_bytes / line if program.code == "flash" else 0.0
-        self._site = lines * fill_cycles(flash, wait_states) if flash else 0.0
-
-    def cycles(self, item: CallCount, cold_cycles: float) -> float:
-        """Cycles these calls lose on code, of which all together lose `cold_cycles` if each starts cold. With a cache that
-        keeps it: what no call before has fetched, of functions that kernels share only once, and the code around the call."""
-        if not self._keeps:
-            return cold_cycles
-        kernel, cold = item.call.kernel, cold_cycles / item.times
-        functions = self._calibration.kernels[kernel].functions
-        paid = self._paid.get(kernel)
-        if paid is None:
-            known = sum(size for name, size in functions.items() if name in self._seen)
-            self._seen |= set(functions)
-            self._paid[kernel] = cold
-            return cold * (1 - known / max(1, sum(functions.values())))
-        self._paid[kernel] = max(paid, cold)
-        return self._paid[kernel] - paid + (self._site if cold else 0.0)

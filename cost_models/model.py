@@ -11,7 +11,8 @@ from functools import partial
 from cost_models.calibration import Calibration
 from cost_models.cluster import copy_waits, critical_path
 from cost_models.counts import CallCount, call_macs, count_calls, moved_bytes
-from cost_models.code_stalls import CodeFetch, exact
+from cost_models.code_fetch import CodeFetch
+from cost_models.code_stalls import exact
 from cost_models.stalls import Stalled, stage_stalls
 from dse.alloc import live_spans
 from dse.cost import Cost, Overrun, StageCost
@@ -54,7 +55,7 @@ def evaluate(
         moved.update(traffic)
         slowest = critical_path(stage)
         cycles = stage_cycles(slowest.calls, slowest.iterations, kernels, calibration)
-        cycles += slowest.cluster_cycles(target.cluster, calibration) + waits.get(stage.name, 0.0)
+        cycles += slowest.cluster_cycles(target.cluster, calibration) + waits.get(stage.name, 0.0) + fetch.again(stage)
         for item in slowest.calls:
             found = outside(item, calibration)
             beyond |= dict.fromkeys(found)
