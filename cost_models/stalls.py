@@ -44,6 +44,10 @@ class _Touch:
     missed: float
     reach: float
 
+    def kept(self, turns: float) -> _Touch:
+        """The same where, in that many turns, what it touches first is still cached."""
+        return replace(self, missed=max(0.0, self.missed - turns * self.bytes))
+
 
 @dataclass(frozen=True)
 class _Visit:
@@ -113,13 +117,26 @@ def _warm(visits: list[_Visit], recent: dict[str, float], buffers: set[str], cac
 
 
 def _visit(body: tuple[Node, ...], sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> list[_Visit]:
+    """The calls of a body; of what one of its calls or loops touched before, only what did not stay misses again."""
     found: list[_Visit] = []
+    seen: dict[str, int] = {}
     for node in body:
+        begin = len(found)
         if isinstance(node, Loop):
             found += _loop(node, sizes, homes, cache)
         elif isinstance(node, Call):
             found.append(_call(node, sizes, homes, cache))
-    return _shared(found, cache)
+        here: dict[str, int] = {}
+        for index in range(begin, len(found)):
+            touches = []
+            for touch in found[index].touches:
+                base = touch.pointer.base
+                known = base in seen and base not in here
+                touches.append(touch.kept(1 - _lost(base, found, seen[base], index, cache)) if known else touch)
+            here |= {touch.pointer.base: index for touch in touches}
+            found[index] = replace(found[index], touches=tuple(touches))
+        seen |= here
+    return found
 
 
 def _lost(base: str, visits: list[_Visit], last: int, first: int, cache: Cache) -> float:
@@ -137,21 +154,6 @@ def _lost(base: str, visits: list[_Visit], last: int, first: int, cache: Cache) 
                 most[name] = Piece(min(size, touch.bytes), touch.reach)
     own = most.pop(base)
     return lost_shares((own, *most.values()), cache)[0]
-
-
-def _shared(visits: list[_Visit], cache: Cache) -> list[_Visit]:
-    """The same calls: of what one of them touched before, only what did not stay misses again."""
-    seen: dict[str, int] = {}
-    found = []
-    for index, visit in enumerate(visits):
-        touches = []
-        for touch in visit.touches:
-            last = seen.get(touch.pointer.base)
-            lost = 1.0 if last is None else _lost(touch.pointer.base, visits, last, index, cache)
-            touches.append(replace(touch, missed=touch.missed * lost))
-        seen |= dict.fromkeys((touch.pointer.base for touch in touches), index)
-        found.append(replace(visit, touches=tuple(touches)))
-    return found
 
 
 def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> list[_Visit]:
@@ -185,7 +187,7 @@ def _over(touch: _Touch, var: str, turns: int, new: int, lost: float) -> _Touch:
     """The same operand over the turns of a loop, in the first `new` of which it is not cached; in others `lost` of it is not."""
     if _moves(touch, var):
         return replace(touch, bytes=touch.bytes * turns, missed=touch.missed * turns)
-    return replace(touch, missed=touch.missed * (new + lost * (turns - new)))
+    return replace(touch, missed=touch.missed * turns).kept((1 - lost) * (turns - new))
 
 
 def _call(call: Call, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> _Visit:
