@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from cost_models.calibration import KernelFit
-from cost_models.code_stalls import ENTRIES, code_features, entry, fill_cycles, has_loops, keeps_code, loop_counts
+from cost_models.code_stalls import ENTRIES, ONCE, code_features, entry, fill_cycles, has_loops, keeps_code, loop_counts
 from cost_models.stalls import call_bytes
 from dse.ir import Array
 from dse.kernel import Kernel
@@ -68,7 +68,7 @@ def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target
     if target.data_cache is None or not calls:
         return fit
     flash = next(region for region in target.regions if region.kind == "flash")
-    names, features = _stall_features(kernel, calls, not keeps_code(target))
+    names, features = _stall_features(kernel, calls, keeps_code(target))
     states = sorted(calls[0].cycles)
     most = states[-1]
     fills = {state: fill_cycles(flash, state) for state in states}
@@ -103,14 +103,16 @@ def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target
 
 
 def _stall_features(
-    kernel: Kernel, calls: Sequence[ColdCall], with_loops: bool
+    kernel: Kernel, calls: Sequence[ColdCall], keeps: bool
 ) -> tuple[list[tuple[str, int | None]], Array]:
-    """(feature or loop, entry of the depth or None) of those that come at all, and how often each in each call."""
+    """(feature or loop, entry of the depth or None) of those that come at all, and how often each in each call; of loops
+    only whether they come, where the code cache keeps them."""
     rows: list[dict[tuple[str, int | None], float]] = []
     for call in calls:
         row: dict[tuple[str, int | None], float] = {(n, None): v for n, v in code_features(kernel, call.sizes).items()}
-        if with_loops and has_loops(kernel):
-            row |= {(loop, entry(call.sizes)): float(count) for loop, count in loop_counts(call.sizes).items()}
+        if has_loops(kernel):
+            loops = {k: v for k, v in loop_counts(call.sizes).items() if k.endswith(ONCE) == keeps}
+            row |= {(loop, entry(call.sizes)): float(turns) for loop, turns in loops.items()}
         rows.append(row)
     names = [name for name in dict.fromkeys(n for row in rows for n in row) if any(row.get(name) for row in rows)]
     return names, np.array([[row.get(name, 0.0) for name in names] for row in rows])
@@ -131,6 +133,18 @@ def fit_code(footprints: Sequence[Footprint]) -> tuple[float, float, float]:
     solution, _ = nnls(features, np.array([f.glue_bytes for f in footprints], float))
     base, call, loop = map(float, solution)
     return base, call, loop
+
+
+COVERED = 0.95  # of the executed schedules lie within the errors
+
+
+def fit_errors(predicted: Sequence[Sequence[float]], executed: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Per wait state the share of the predicted cycles that COVERED of the schedules err by at most. A row a schedule, a
+    column a number of wait states."""
+    if not executed or not executed[0]:
+        return ()
+    before = np.array(predicted)
+    return tuple(map(float, np.quantile(np.abs(np.array(executed) / before - 1), COVERED, axis=0)))
 
 
 # Shapes to measure, by op family. Small and odd sizes separate the remainder terms; the large ones fix the inner loop.
@@ -188,17 +202,18 @@ def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
 # Every entry of the depth into an unrolled loop, each with every way to go over rows and columns.
 _LOOP_PAIRS = (*range(1, ENTRIES + 1), 33, 40, 47)
 _LOOP_MN = tuple((m, n) for m in (1, 2, 3, 7) for n in (2, 3, 4, 13, 14, 19, 28))
+_LOOP_MN_ONCE = tuple((m, n) for m in (1, 2, 3) for n in (2, 3, 4, 14, 19))
 
 
-def loop_shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
-    """The further shapes at which a product kernel of micro-tiles is called cold where its code does not stay cached, half
-    of them with rows in panels; () for others."""
+def loop_shapes(kernel: Kernel, keeps: bool) -> tuple[dict[str, int], ...]:
+    """The further shapes at which a product kernel of micro-tiles is called cold, half of them with rows in panels; fewer
+    where the code cache keeps its code; () for other kernels."""
     if not has_loops(kernel):
         return ()
     source = {"linear": "x_panels", "probs": "q_panels", "attend": "e_panels"}[kernel.op.split("_")[0]]
     found = []
     for i, pairs in enumerate(_LOOP_PAIRS):
-        for j, (m, n) in enumerate(_LOOP_MN):
+        for j, (m, n) in enumerate(_LOOP_MN_ONCE if keeps else _LOOP_MN):
             sizes = {"m": m, "n": n + n % 2 * _even_columns(kernel.op), "k": 2 * pairs - ((i + j) % 3 == 0)}
             found.append(sizes | ({source: 1} if (i + j) % 2 else {}))
     return tuple(sizes for sizes in found if _serves(kernel, sizes))

@@ -45,7 +45,8 @@ class Calibration:
 
     code_cycles_per_byte: cycles until all cores of a cluster have fetched a byte of code, 0 elsewhere.
     network_code_bytes: start-up, port and main; call_code_bytes, loop_code_bytes: code of one kernel call with its
-    arguments, and of one loop around calls.
+    arguments, and of one loop around calls. errors: the share of the cycles that 95 % of executed schedules of other
+    networks err by at most, at 0, 1, ... wait states; () when none were executed.
     """
 
     target: str
@@ -57,6 +58,7 @@ class Calibration:
     call_code_bytes: float
     loop_code_bytes: float
     kernels: dict[str, KernelFit]
+    errors: tuple[float, ...] = ()
     priced: dict[tuple[object, ...], float] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
@@ -67,7 +69,7 @@ def load_calibration(target: str) -> Calibration:
         raise ValueError(f"target {target!r} has no calibration ({path}); run `dse calibrate {target}` first")
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     kernels = {name: _kernel_fit(row) for name, row in table["kernels"].items()}
-    return Calibration(kernels=kernels, **{key: table[key] for key in _SCALARS})
+    return Calibration(kernels=kernels, errors=tuple(table.get("errors", ())), **{key: table[key] for key in _SCALARS})
 
 
 _SCALARS: tuple[str, ...] = ("target", "provenance", "loop_cycles", "stage_cycles", "code_cycles_per_byte")
@@ -96,6 +98,8 @@ def to_toml(calibration: Calibration) -> str:
         f"call_code_bytes = {calibration.call_code_bytes:.3f}",
         f"loop_code_bytes = {calibration.loop_code_bytes:.3f}",
     ]
+    if calibration.errors:
+        lines += ["errors = [" + ", ".join(f"{error:.5f}" for error in calibration.errors) + "]"]
     for name, fit in sorted(calibration.kernels.items()):
         terms = ", ".join(f"{term} = {value:.5f}" for term, value in fit.cycles.items())
         functions = ", ".join(f'"{function}" = {size}' for function, size in fit.functions.items())

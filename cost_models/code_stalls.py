@@ -20,6 +20,7 @@ FRACTIONS = 1024  # of a cycle
 BLOCK_ROWS = 16  # of x as rows, unpacked at a time by the kernels of layout quads
 ENTRIES = 32  # pairs of depth that differ: beyond them every whole turn of UNROLLED pairs runs the same code again
 UNROLLED = 16  # the longest unrolled loop
+ONCE = " once"  # ends the name of a loop whose code is fetched by its first turn only
 ALL_CODE_BYTES = 8192  # a code cache of this size holds the kernels of a network
 
 
@@ -46,7 +47,8 @@ def entry(z: Sizes) -> int:
 
 def loop_counts(z: Sizes) -> dict[str, int]:
     """How often a product kernel turns each loop of its nest: blocks of rows, pairs of them and the odd last one (an only
-    row runs other code than one after pairs), each with how it goes over columns: at all, by four, and what remains."""
+    row runs other code than one after pairs), each with how it goes over columns: at all, by four, and what remains. And
+    whether it does."""
     m, (fours, rest) = z["m"], divmod(z["n"], 4)
     blocks = -(-m // BLOCK_ROWS) if z.get("x_panels") == 0 else 1
     rows = {"block": blocks * (m > 1), "pair": m // 2, "last": m % 2 * (m > 1), "only": int(m == 1)}
@@ -54,7 +56,8 @@ def loop_counts(z: Sizes) -> dict[str, int]:
     wide = int(fours > 0)
     columns = {"": wide, " four": fours, " narrow": narrow * wide, " three": three * wide}
     columns |= {" narrow alone": narrow * (1 - wide), " three alone": three * (1 - wide)}
-    return {row + column: a * b for row, a in rows.items() for column, b in columns.items()}
+    found = {row + column: a * b for row, a in rows.items() for column, b in columns.items()}
+    return found | {f"{loop}{ONCE}": int(turns > 0) for loop, turns in found.items()}
 
 
 def has_loops(kernel: Kernel) -> bool:

@@ -13,7 +13,7 @@ from cost_models.cluster import copy_waits, critical_path
 from cost_models.counts import CallCount, call_macs, count_calls, moved_bytes
 from cost_models.code_fetch import CodeFetch
 from cost_models.code_stalls import exact
-from cost_models.stalls import Stalled, stage_stalls
+from cost_models.stalls import stage_stalls
 from dse.alloc import live_spans
 from dse.cost import Cost, Overrun, StageCost
 from dse.kernel import Kernel
@@ -55,16 +55,14 @@ def evaluate(
         moved.update(traffic)
         slowest = critical_path(stage)
         cycles = stage_cycles(slowest.calls, slowest.iterations, kernels, calibration)
-        cycles += slowest.cluster_cycles(target.cluster, calibration) + waits.get(stage.name, 0.0) + fetch.again(stage)
+        cycles += slowest.cluster_cycles(target.cluster, calibration) + waits.get(stage.name, 0.0)
         for item in slowest.calls:
             found = outside(item, calibration)
             beyond |= dict.fromkeys(found)
-            error = calibration.kernels[item.call.kernel].worst_error * (2 if found else 1)
-            spread += item.times * call_cycles(item, kernels, calibration) * error
+            spread += call_spread(item, bool(found), kernels, calibration)
         for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration, recent):
-            stalls = stalled.data_cycles + fetch.cycles(stalled.item, stalled.code_cycles)
-            cycles += stalls
-            spread += stalls_spread(stalled, stalls, kernels, calibration)
+            cycles += stalled.data_cycles + fetch.cycles(stalled.item, stalled.code_cycles)
+        cycles += fetch.again(stage)
         macs = sum(item.times * call_macs(item.call.op, item.sizes) for item in calls)
         used = tuple(dict.fromkeys(item.call.kernel for item in calls))
         tile = tuple(dict.fromkeys((loop.var, loop.step) for loop in loops(stage.body)))
@@ -85,7 +83,7 @@ def evaluate(
         code_bytes=code,
         stages=tuple(stages),
         overruns=_overruns(sizes, target, budget, program.weight_bytes() + code, total),
-        spread_cycles=spread,
+        spread_cycles=spread + schedule_spread(total, wait_states, calibration),
         outside=tuple(beyond),
     )
 
@@ -133,10 +131,20 @@ def outside(item: CallCount, calibration: Calibration) -> tuple[str, ...]:
     )
 
 
-def stalls_spread(stalled: Stalled, stalls: float, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:
-    """How far off the stalls of these calls are if each errs as the worst cold call of the calibration."""
-    cycles = stalled.item.times * call_cycles(stalled.item, kernels, calibration) + stalls
-    return cycles * calibration.kernels[stalled.item.call.kernel].stall_error
+def call_spread(
+    item: CallCount, is_outside: bool, kernels: Mapping[str, Kernel], calibration: Calibration
+) -> float:
+    """How far off these calls are if each errs as the worst shape of its kernel's calibration, twice that outside the sizes
+    measured. Where schedules were executed for the calibration only calls outside count: `schedule_spread` has the rest."""
+    error = calibration.kernels[item.call.kernel].worst_error
+    times = 2 * is_outside if calibration.errors else 1 + is_outside
+    return times * error * item.times * call_cycles(item, kernels, calibration)
+
+
+def schedule_spread(cycles: float, wait_states: int, calibration: Calibration) -> float:
+    """How far off a program is that errs as the schedules executed for the calibration."""
+    errors = calibration.errors
+    return cycles * errors[min(wait_states, len(errors) - 1)] if errors else 0.0
 
 
 def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:
