@@ -49,16 +49,26 @@ def fit_kernel(
     fitted = {name: float(value) for name, value in zip(names, solution, strict=True)}
     spans = {name: [m.sizes[name] for m in measured] for name in ("m", "n", "k") if name in measured[0].sizes}
     measured_at = {name: (min(values), max(values)) for name, values in spans.items()}
-    return KernelFit(fitted, functions, float(errors.max()), len(measured), spans=measured_at)
+    made_at = " ".join(shape_text(m.sizes) for m in measured)
+    return KernelFit(fitted, functions, float(errors.max()), len(measured), spans=measured_at, calls=made_at)
+
+
+def shape_text(sizes: Mapping[str, int]) -> str:
+    """The sizes of a call in short: `m x n x k` of those it has, `p` for rows in panels, `+` a pre-shift: `4x12x30p+3`."""
+    found = "x".join(str(sizes[name]) for name in ("m", "n", "k") if name in sizes)
+    found += "p" * max((sizes.get(f"{name}_panels", 0) for name in "xqe"), default=0)
+    return found + (f"+{sizes['preshift']}" if sizes.get("preshift") else "")
 
 
 @dataclass(frozen=True)
 class ColdCall:
-    """One call with empty caches: its integer arguments, operands in flash (name -> bytes), wait states -> cycles."""
+    """One call with empty caches: its integer arguments, operands in flash (name -> bytes), wait states -> cycles, and
+    misses of the code cache with the most wait states."""
 
     sizes: Mapping[str, int]
     flash: Mapping[str, int]
     cycles: Mapping[int, int]
+    code_misses: int
 
 
 def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target: Target) -> KernelFit:
@@ -70,12 +80,14 @@ def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target
     flash = next(region for region in target.regions if region.kind == "flash")
     names, features = _stall_features(kernel, calls, keeps_code(target))
     states = sorted(calls[0].cycles)
-    most = states[-1]
+    most, prefetches = states[-1], target.code_cache is not None and target.code_cache.prefetch
     fills = {state: fill_cycles(flash, state) for state in states}
     missed = [call_bytes(kernel.op, kernel.layout, c.sizes, target.data_cache, c.flash) for c in calls]
     units = np.array(missed) / target.data_cache.fill_bytes
 
     def lost(state: int) -> Array:
+        if not prefetches:  # every miss waits as long
+            return np.array([float(call.code_misses * fills[state]) for call in calls])
         cycles = np.array([call.cycles.get(state, 0) - call.cycles[0] for call in calls], float)
         return np.maximum(cycles - units * fills[state], 0.0)
 
@@ -98,6 +110,7 @@ def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target
         loop_stalls={loop: tuple(found.get((loop, at), 0.0) for at in range(ENTRIES)) for loop in sorted(loops)},
         stall_shares=tuple(shares.get(state, shares.get(most, 0.0)) for state in range(most + 1)),
         stall_fill=fills[most],
+        cold_calls=" ".join(shape_text(call.sizes) for call in calls),
         stall_error=float(np.quantile(np.abs(code - lost(most)) / total, 0.95)),
     )
 
@@ -201,8 +214,8 @@ def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
 
 # Every entry of the depth into an unrolled loop, each with every way to go over rows and columns.
 _LOOP_PAIRS = (*range(1, ENTRIES + 1), 33, 40, 47)
-_LOOP_MN = tuple((m, n) for m in (1, 2, 3, 7) for n in (2, 3, 4, 13, 14, 19, 28))
-_LOOP_MN_ONCE = tuple((m, n) for m in (1, 2, 3) for n in (2, 3, 4, 14, 19))
+_LOOP_MN = tuple((m, n) for m in (1, 3, 7, 10) for n in (2, 3, 12, 13, 14, 19, 28))
+_LOOP_MN_ONCE = tuple((m, n) for m in (1, 3, 10) for n in (2, 3, 12, 14, 19))
 
 
 def loop_shapes(kernel: Kernel, keeps: bool) -> tuple[dict[str, int], ...]:

@@ -19,7 +19,8 @@ class KernelFit:
     when a miss of the flash takes stall_fill cycles, by feature (cost_models/code_stalls.py), loop_stalls: those of each
     loop a turn, by where the depth enters (32 entries); at 0, 1, ... wait states it loses
     stall_shares of what the misses there would take in proportion. stall_error: the error that 95 % of the cold
-    calls stay below. spans: integer argument -> (least, most) that was measured.
+    calls stay below. spans: integer argument -> (least, most) that was measured. calls, cold_calls: the shapes measured,
+    and those called with empty caches, as `cost_models.calibrate.shape_text`.
     """
 
     cycles: dict[str, float]
@@ -32,6 +33,8 @@ class KernelFit:
     stall_fill: int = 1
     stall_error: float = 0.0
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    calls: str = ""
+    cold_calls: str = ""
 
     @property
     def code_bytes(self) -> int:
@@ -68,7 +71,8 @@ def load_calibration(target: str) -> Calibration:
     if not path.is_file():
         raise ValueError(f"target {target!r} has no calibration ({path}); run `dse calibrate {target}` first")
     table = tomllib.loads(path.read_text(encoding="utf-8"))
-    kernels = {name: _kernel_fit(row) for name, row in table["kernels"].items()}
+    known = table.get("shapes", {})
+    kernels = {name: _kernel_fit(row, known) for name, row in table["kernels"].items()}
     return Calibration(kernels=kernels, errors=tuple(table.get("errors", ())), **{key: table[key] for key in _SCALARS})
 
 
@@ -76,12 +80,13 @@ _SCALARS: tuple[str, ...] = ("target", "provenance", "loop_cycles", "stage_cycle
 _SCALARS += ("network_code_bytes", "call_code_bytes", "loop_code_bytes")
 
 
-def _kernel_fit(row: Mapping[str, Any]) -> KernelFit:
+def _kernel_fit(row: Mapping[str, Any], known: Mapping[str, str]) -> KernelFit:
     found = {key: row[key] for key in ("cycles", "functions", "worst_error", "shapes")}
     found |= {key: row[key] for key in ("stalls", "stall_fill", "stall_error") if key in row}
     found["loop_stalls"] = {name: tuple(prices) for name, prices in row.get("loop_stalls", {}).items()}
     found["stall_shares"] = tuple(row.get("stall_shares", ()))
     found["spans"] = {name: (least, most) for name, (least, most) in row.get("spans", {}).items()}
+    found |= {key: known[row[key]] for key in ("calls", "cold_calls") if key in row}
     return KernelFit(**found)
 
 
@@ -100,11 +105,22 @@ def to_toml(calibration: Calibration) -> str:
     ]
     if calibration.errors:
         lines += ["errors = [" + ", ".join(f"{error:.5f}" for error in calibration.errors) + "]"]
+    sets = dict.fromkeys(text for fit in calibration.kernels.values() for text in (fit.calls, fit.cold_calls) if text)
+    names = {text: f"set{index}" for index, text in enumerate(sets, 1)}
+    if names:
+        lines += [
+            "",
+            "# Shapes measured: m x n x k of those a kernel has; p: rows in panels; + a pre-shift.",
+            "[shapes]",
+        ]
+        lines += [f'{name} = "{text}"' for text, name in names.items()]
     for name, fit in sorted(calibration.kernels.items()):
         terms = ", ".join(f"{term} = {value:.5f}" for term, value in fit.cycles.items())
         functions = ", ".join(f'"{function}" = {size}' for function, size in fit.functions.items())
         lines += ["", f"[kernels.{name}]", f"cycles = {{ {terms} }}", f"functions = {{ {functions} }}"]
         lines += [f"worst_error = {fit.worst_error:.5f}", f"shapes = {fit.shapes}"]
+        made = (("calls", fit.calls), ("cold_calls", fit.cold_calls))
+        lines += [f'{key} = "{names[text]}"' for key, text in made if text]
         if fit.spans:
             spans = ", ".join(f"{name} = [{least}, {most}]" for name, (least, most) in fit.spans.items())
             lines += [f"spans = {{ {spans} }}"]

@@ -1,7 +1,7 @@
 """Code in a cache that holds the kernels of a network: fetched once, and again where kernels push one another out.
 
-The linker lays all code in one row, so every set of the cache gets as many lines as the row is ways long, of which a loop runs
-its share. A set of which more lines run than it has ways keeps none of them until the next turn.
+The linker lays all code in one row, so every set of the cache gets as many lines as the row is ways long, of which a loop
+runs its share. A set of which more lines run than it has ways keeps none of them until the next turn.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 
 from cost_models.calibration import Calibration
-from cost_models.code_stalls import code_cycles, fill_cycles, keeps_code
+from cost_models.code_stalls import code_cycles, exact, fill_cycles, keeps_code
 from cost_models.counts import CallCount, Sizes
 from dse.kernel import Kernel
 from dse.program import Affine, Call, Loop, Node, Program, Stage, loops
@@ -41,13 +41,13 @@ class CodeFetch:
         line = target.code_cache.fill_bytes if target.code_cache else 1
         self._site = calibration.call_code_bytes / line * self._fill
         used = {call.kernel for call in program.calls()}
-        self._row = sum({k: v for name in used for k, v in calibration.kernels[name].functions.items()}.values())
+        self._row: float = sum({k: v for name in used for k, v in calibration.kernels[name].functions.items()}.values())
         self._row += calibration.call_code_bytes * sum(1 for _ in program.calls())
         self._row += calibration.loop_code_bytes * sum(1 for stage in program.stages for _ in loops(stage.body))
 
     def cycles(self, item: CallCount, cold_cycles: float) -> float:
         """Cycles these calls lose on code, of which all together lose `cold_cycles` if each starts cold. With a cache that
-        keeps it: what no call before has fetched, of functions that kernels share only once, and the code around the call."""
+        keeps it: what no call before has fetched, of functions that kernels share only once, and the code around a call."""
         if not self._keeps:
             return cold_cycles
         kernel, cold = item.call.kernel, cold_cycles / item.times
@@ -72,7 +72,7 @@ class CodeFetch:
                     since |= stage_cold
                 lost += cycles * self._lost_share(self._cycles_of(since))
         self._before.append(cold)
-        return lost
+        return exact(lost)
 
     def _pass(self, body: tuple[Node, ...], sizes: Sizes) -> tuple[Cold, float]:
         """(what a body runs, what its loops lose in their further turns) of one pass over it."""
@@ -80,7 +80,9 @@ class CodeFetch:
         lost = 0.0
         for node in body:
             if isinstance(node, Call):
-                values = {k: v.evaluate(sizes) if v.terms else v.const for k, v in node.arguments if isinstance(v, Affine)}
+                values = {
+                    k: v.evaluate(sizes) if v.terms else v.const for k, v in node.arguments if isinstance(v, Affine)
+                }
                 item = CallCount(node, values, 1)
                 cycles = code_cycles(item, self._wait_states, self._fill, self._kernels, self._calibration)
                 cold[node.kernel] = max(cold.get(node.kernel, 0.0), cycles)

@@ -1,5 +1,5 @@
-"""Stalls of code in closed form. A small code cache: every call starts with none of its code, and what it loses is fitted on
-such calls. A cache that holds the kernels of a network: cost_models/code_fetch.py.
+"""Stalls of code in closed form. A small code cache: every call starts with none of its code, and what it loses is fitted
+on such calls. A cache that holds the kernels of a network: cost_models/code_fetch.py.
 
 A product kernel goes over blocks of rows, columns by four, pairs of rows and the depth, which enters an unrolled loop where
 it leaves whole turns. Of such a nest the code of the innermost loop that exceeds the cache comes again in every turn, and

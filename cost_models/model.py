@@ -10,9 +10,9 @@ from functools import partial
 
 from cost_models.calibration import Calibration
 from cost_models.cluster import copy_waits, critical_path
-from cost_models.counts import CallCount, call_macs, count_calls, moved_bytes
 from cost_models.code_fetch import CodeFetch
 from cost_models.code_stalls import exact
+from cost_models.counts import CallCount, call_macs, count_calls, moved_bytes
 from cost_models.stalls import stage_stalls
 from dse.alloc import live_spans
 from dse.cost import Cost, Overrun, StageCost
@@ -73,11 +73,13 @@ def evaluate(
     sizes = program.arena_bytes()
     if program.code != "flash":
         sizes |= {program.code: code - program.input_bytes - program.output_bytes}  # all but the sample of main
+    accesses = tuple((region, way, count) for (region, way), count in sorted(moved.items()))
+    access_joules = target.access_joules(accesses)
     return Cost(
         cycles=total,
-        energy_joules=target.energy_joules(total),
+        energy_joules=target.energy_joules(total) + access_joules,
         macs=sum(stage.macs for stage in stages),
-        moved_bytes=tuple((region, way, count) for (region, way), count in sorted(moved.items())),
+        moved_bytes=accesses,
         peak_bytes=tuple(sorted(sizes.items())),
         weight_bytes=program.weight_bytes(),
         code_bytes=code,
@@ -85,6 +87,7 @@ def evaluate(
         overruns=_overruns(sizes, target, budget, program.weight_bytes() + code, total),
         spread_cycles=spread + schedule_spread(total, wait_states, calibration),
         outside=tuple(beyond),
+        access_joules=access_joules,
     )
 
 
@@ -131,9 +134,7 @@ def outside(item: CallCount, calibration: Calibration) -> tuple[str, ...]:
     )
 
 
-def call_spread(
-    item: CallCount, is_outside: bool, kernels: Mapping[str, Kernel], calibration: Calibration
-) -> float:
+def call_spread(item: CallCount, is_outside: bool, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:
     """How far off these calls are if each errs as the worst shape of its kernel's calibration, twice that outside the sizes
     measured. Where schedules were executed for the calibration only calls outside count: `schedule_spread` has the rest."""
     error = calibration.kernels[item.call.kernel].worst_error

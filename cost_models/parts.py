@@ -9,10 +9,10 @@ from functools import partial
 
 from cost_models.calibration import Calibration
 from cost_models.cluster import copy_waits, critical_path
-from cost_models.counts import count_calls, moved_bytes
-from cost_models.model import call_cycles, stage_cycles
 from cost_models.code_fetch import CodeFetch
 from cost_models.code_stalls import keeps_code
+from cost_models.counts import count_calls, moved_bytes
+from cost_models.model import call_cycles, stage_cycles
 from cost_models.stalls import stage_stalls
 from dse.alloc import live_spans
 from dse.cost import PartCost

@@ -35,8 +35,8 @@ class Stalled:
 
 @dataclass(frozen=True)
 class _Touch:
-    """An operand of a call in a slow memory: bytes that a turn touches, bytes that miss over all turns, and the share of the
-    cache's sets that it can lie in."""
+    """An operand of a call in a slow memory: bytes that a turn touches, bytes that miss over all turns, and the share of
+    the cache's sets that it can lie in."""
 
     pointer: Pointer
     region: Region
@@ -175,7 +175,9 @@ def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -
                     lost = _lost(base, inner, last[base], index, cache)
                 touches.append(_over(touch, loop.var, turns, new, lost))
             seen |= {touch.pointer.base for touch in touches}
-            found.append(replace(visit, item=replace(visit.item, times=visit.item.times * turns), touches=tuple(touches)))
+            found.append(
+                replace(visit, item=replace(visit.item, times=visit.item.times * turns), touches=tuple(touches))
+            )
     return found
 
 
@@ -184,7 +186,7 @@ def _moves(touch: _Touch, var: str) -> bool:
 
 
 def _over(touch: _Touch, var: str, turns: int, new: int, lost: float) -> _Touch:
-    """The same operand over the turns of a loop, in the first `new` of which it is not cached; in others `lost` of it is not."""
+    """The same operand over the turns of a loop: in the first `new` it is not cached, in others `lost` of it is not."""
     if _moves(touch, var):
         return replace(touch, bytes=touch.bytes * turns, missed=touch.missed * turns)
     return replace(touch, missed=touch.missed * turns).kept((1 - lost) * (turns - new))

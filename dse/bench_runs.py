@@ -31,6 +31,7 @@ from dse.rewrite import forms, rewrite
 from dse.space import build_space
 from dse.target import Target
 
+COLD_CALLS = 256  # of one firmware: their weights fill its flash
 SCHEDULES = 16  # of every network below
 _DEEP = HyperParameters("deep", s=28, e=24, p=8, h=4, f=40, layers=2)
 _WIDE = HyperParameters("wide", s=52, e=40, p=16, h=5, f=80, layers=1)
@@ -92,8 +93,8 @@ def _run_on_cluster(
 
 
 def run_cold(kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[ColdCall]:
-    """Cycles of one call with empty caches at every calibration shape and wait state, and at the shapes of its loops without
-    and with the most wait states; [] on a target without."""
+    """Cycles of one call with empty caches at every calibration shape and wait state, and at the shapes of its loops
+    without and with the most wait states; [] on a target without."""
     if target.max_wait_states == 0:
         return []
     ends = (0, target.max_wait_states)
@@ -119,14 +120,18 @@ def _cold_calls(
     elf = build_bench(program, target, kernels, folder)
     symbols = stage_symbols([stage.name for stage in program.stages])
     found: dict[int, list[int]] = {}
+    misses: list[int] = []
     for state in states:
         device = open_device(elf, target, state)
         device.boot()
         fill(device, program)
-        found[state] = [device.call(symbol).cycles for symbol in symbols]  # a call starts with empty caches
+        runs = [device.call(symbol) for symbol in symbols]  # a call starts with empty caches
+        found[state], misses = [run.cycles for run in runs], [run.code_misses for run in runs]
     integers = [{k: v.const for k, v in call.arguments if isinstance(v, Affine)} for call, _ in calls]
     return [
-        ColdCall(sizes, flash_operands(call, sizes, items), {state: found[state][index] for state in states})
+        ColdCall(
+            sizes, flash_operands(call, sizes, items), {state: found[state][index] for state in states}, misses[index]
+        )
         for index, ((call, items), sizes) in enumerate(zip(calls, integers, strict=True))
     ]
 

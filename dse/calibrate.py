@@ -79,7 +79,7 @@ def calibrate_from(target: Target, measurements: Path, out: Path | None) -> tupl
         fit = fit_kernel(kernels[name], calls, old.functions, old.cycles)
         spans = {key: _union(fit.spans[key], old.spans.get(key, fit.spans[key])) for key in fit.spans}
         error = max(old.worst_error, fit.worst_error)  # a few calls can be met exactly
-        fits[name] = replace(old, cycles=fit.cycles, worst_error=error, shapes=fit.shapes, spans=spans)
+        fits[name] = replace(old, cycles=fit.cycles, worst_error=error, shapes=fit.shapes, spans=spans, calls=fit.calls)
     digest = hashlib.sha256(measurements.read_bytes()).hexdigest()[:12]
     source = f"{date.today()}; {len(known)} kernels measured, {measurements.name} {digest}; else {before.provenance}"
     result = replace(before, target=target.name, provenance=source.replace('"', "'"), kernels=fits)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import random
 
 import networks
 import pytest
 
 from codegen.names import stage_symbols
-from cost_models.calibrate import shapes
+from cost_models.calibrate import fit_errors, loop_shapes, shape_text, shapes
 from cost_models.calibration import load_calibration
+from cost_models.code_fetch import CodeFetch
+from cost_models.code_stalls import ENTRIES, entry, loop_counts
 from cost_models.counts import count_calls
+from cost_models.sets import Piece, lost_shares, reach
 from cost_models.stalls import call_bytes, stage_stalls
 from dse import accuracy, pipeline
 from dse.bench_calls import bench_call, bench_program
@@ -82,6 +86,75 @@ def test_every_call_of_a_stage_is_told_its_stalls():
         assert sorted(map(str, stalled)) == sorted(str((item.call, item.times)) for item in count_calls(stage)[0])
 
 
+def _simulated(pieces, cache, rng):
+    """Shares that miss again when pieces at random addresses are gone over in turns, line by line, least recently used."""
+    sets = cache.size_bytes // cache.line_bytes // cache.ways
+    first = [rng.randrange(1 << 20) for _ in pieces]
+    lines = [[at + i for i in range(round(p.bytes) // cache.line_bytes)] for at, p in zip(first, pieces, strict=True)]
+    held: dict[int, list[int]] = {}
+    for _ in range(3):
+        missed = [0] * len(pieces)
+        for index, own in enumerate(lines):
+            for line in own:
+                ways = held.setdefault(line % sets, [])
+                missed[index] += line not in ways
+                if line in ways:
+                    ways.remove(line)
+                ways.append(line)
+                del ways[: -cache.ways]
+    return [count / len(own) for count, own in zip(missed, lines, strict=True)]
+
+
+@pytest.mark.parametrize("sizes", [(16384, 2048), (6144, 8192, 4096), (12288, 3072), (20480, 512), (8192, 4096)])
+def test_lines_stay_in_the_sets_as_in_a_cache_line_by_line(sizes):
+    cache = load_target("stm32h743").data_cache
+    pieces = tuple(Piece(size) for size in sizes)
+    rng = random.Random(0)
+    runs = [_simulated(pieces, cache, rng) for _ in range(60)]
+    mean = [sum(run[i] for run in runs) / len(runs) for i in range(len(sizes))]
+    assert lost_shares(pieces, cache) == pytest.approx(mean, abs=0.12)
+
+
+def test_chunks_at_a_long_stride_share_few_sets():
+    cache = load_target("stm32h743").data_cache
+    assert reach(128, 1024, cache) == 1 / 8
+    assert reach(128, 128, cache) == 1.0
+    assert lost_shares((Piece(2624, 1 / 8),), cache) == (1.0,)  # 82 lines in 16 sets of 4
+    assert lost_shares((Piece(2624),), cache) == (0.0,)
+
+
+def test_the_depth_enters_an_unrolled_loop_at_the_same_place_after_whole_turns():
+    at = [entry({"k": 2 * pairs}) for pairs in range(1, 200)]
+    assert at[:ENTRIES] == list(range(ENTRIES))
+    assert all(at[i] == at[i - 16] for i in range(ENTRIES, len(at)))
+
+
+def test_every_loop_of_a_product_is_counted():
+    counts = loop_counts({"m": 21, "n": 14, "k": 8, "x_panels": 0})
+    assert (counts["pair four"], counts["last four"], counts["block four"]) == (30, 3, 6)
+    assert (counts["pair narrow"], counts["only"], counts["pair once"], counts["only once"]) == (10, 0, 1, 0)
+
+
+def test_stalls_of_code_fall_where_a_tile_fits_the_cache_again():
+    """A pair of rows by four columns loses much where its depth enters the unrolled loop early only."""
+    prices = load_calibration("stm32l476").kernels["linear_values_smlad2x4u16"].loop_stalls["pair four"]
+    assert max(prices[:12]) < 0.1 * min(prices[15:20])
+
+
+def test_kernels_push_one_another_out_of_a_code_cache_only_when_they_exceed_it():
+    house = _house("stm32h743")
+    lost: dict[tuple[bool, bool], list[float]] = {}
+    for seed in range(30):
+        program = house.program(networks.random_schedule(house.space, seed))
+        fetch = CodeFetch(program, house.target, 4, house.kernels, house.calibration)
+        fits = [house.calibration.kernels[call.kernel] for call in program.calls()]
+        size = sum({name: size for fit in fits for name, size in fit.functions.items()}.values())
+        kind = program.code == "flash", size > house.target.code_cache.size_bytes
+        lost.setdefault(kind, []).append(sum(map(fetch.again, program.stages)))
+    assert max(max(found) for (slow, _), found in lost.items() if not slow) == 0
+    assert max(lost[True, True]) > 1000
+
+
 def _one_call_schedule() -> Schedule:
     house = _house("stm32h743")
     return networks.random_schedule(house.space, 1)
@@ -122,13 +195,26 @@ def test_calls_beyond_the_calibration_are_named():
     assert cost.cycles_low < cost.cycles < cost.cycles_high
 
 
+@pytest.mark.parametrize("target", ["stm32l476", "stm32h743"])
+def test_the_calibration_names_the_shapes_it_measured(target):
+    for name, fit in load_calibration(target).kernels.items():
+        texts = [shape_text(sizes) for sizes in shapes(KERNELS[name])]
+        assert fit.calls.split() == texts, name
+        assert fit.cold_calls.split()[: len(texts)] == texts, name
+
+
+def test_errors_of_executed_schedules_are_shares_of_the_prices():
+    assert fit_errors([[100.0, 200.0]] * 3, [[101, 210], [98, 200], [100, 220]]) == pytest.approx((0.019, 0.095))
+    assert fit_errors([], []) == ()
+
+
 def test_no_calibration_shape_is_a_call_of_a_built_in_network():
     """Calls of random schedules of all built-in networks and the shapes of the calibration have no sizes in common."""
     measured = {
         (kernel.op, *(z.get(key, 0) for key in "mnk"))
         for kernel in KERNELS.values()
         if kernel.op.startswith(("linear", "probs", "attend"))
-        for z in shapes(kernel)
+        for z in (*shapes(kernel), *loop_shapes(kernel, keeps=False), *loop_shapes(kernel, keeps=True))
     }
     assert len(measured) > 300
     seen = set()
