@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from dse.target import Cache
 
+SMALL = 8  # pieces below such a part of a way count together as one
 
 @dataclass(frozen=True)
 class Piece:
@@ -22,23 +23,28 @@ class Piece:
     reach: float = 1.0
 
 
-@functools.lru_cache(maxsize=1 << 14)
-def lost_shares(pieces: tuple[Piece, ...], cache: Cache) -> tuple[float, ...]:
-    """Of each piece, the share that does not stay in the cache until the next turn: 0 to 1."""
-    if sum(piece.bytes for piece in pieces) <= cache.line_bytes or not pieces:
-        return (0.0,) * len(pieces)
-    if cache.ways * cache.line_bytes == cache.size_bytes:  # one set: all stays or nothing
-        return (float(sum(piece.bytes for piece in pieces) > cache.size_bytes),) * len(pieces)
-    found = []
-    for index, piece in enumerate(pieces):
-        others = _lines([other for i, other in enumerate(pieces) if i != index], cache)
-        own = _occupancy(piece, cache)
-        mean = sum(lines * chance for lines, chance in own.items())
-        over = sum(
-            lines * chance * _beyond(others, cache.ways - lines) for lines, chance in own.items() if lines and chance
-        )
-        found.append(over / mean if mean else 0.0)
-    return tuple(found)
+def lost_share(own: Piece, others: Iterable[Piece], cache: Cache) -> float:
+    """The share of a piece that does not stay in the cache until its next turn, others passing by meanwhile: 0 to 1."""
+    way = cache.size_bytes // cache.ways
+    small, large = 0.0, []
+    for piece in others:
+        if piece.reach == 1.0 and piece.bytes * SMALL < way:
+            small += piece.bytes
+        else:
+            large.append(piece)
+    if way == cache.line_bytes:  # one set: all stays or nothing
+        return float(own.bytes + small + sum(piece.bytes for piece in large) > cache.size_bytes)
+    if own.reach == 1.0 and own.bytes + small + sum(piece.bytes + way for piece in large) <= cache.size_bytes - 2 * way:
+        return 0.0
+    return _lost_share(own, (Piece(small), *large), cache)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _lost_share(own: Piece, others: tuple[Piece, ...], cache: Cache) -> float:
+    likely, mine = _lines(others, cache), _occupancy(own, cache)
+    mean = sum(lines * chance for lines, chance in mine.items())
+    over = sum(lines * chance * _beyond(likely, cache.ways - lines) for lines, chance in mine.items() if lines)
+    return over / mean if mean else 0.0
 
 
 def reach(chunk_bytes: float, stride_bytes: int, cache: Cache) -> float:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from cost_models.calibration import Calibration
 from cost_models.code_stalls import BLOCK_ROWS, code_cycles, exact, fill_cycles
 from cost_models.counts import CallCount, Sizes, call_traffic
-from cost_models.sets import Piece, lost_shares, reach
+from cost_models.sets import Piece, lost_share, reach
 from dse.kernel import Kernel
 from dse.layout import even
 from dse.program import Affine, Call, Loop, Node, Pointer, Program, Stage
@@ -153,7 +153,7 @@ def _lost(base: str, visits: list[_Visit], last: int, first: int, cache: Cache) 
             if name not in most or most[name].bytes < size:
                 most[name] = Piece(min(size, touch.bytes), touch.reach)
     own = most.pop(base)
-    return lost_shares((own, *most.values()), cache)[0]
+    return lost_share(own, most.values(), cache)
 
 
 def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> list[_Visit]:
@@ -208,7 +208,7 @@ def _call(call: Call, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -
         piece, passes = Piece(size, _reach(field, values, cache)), passes_over(call.op, field, values)
         if passes > 1:  # what passes by meanwhile: a share of all the rest
             rest = sum(other for name, other in slow.items() if name != field) / passes
-            passes = 1 + (passes - 1) * lost_shares((piece, Piece(rest)), cache)[0]
+            passes = 1 + (passes - 1) * lost_share(piece, (Piece(rest),), cache)
         touches.append(_Touch(pointers[field], homes[pointers[field].base], size, size * passes, piece.reach))
     return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(call.op, call.layout, values, cache))
 
@@ -239,7 +239,7 @@ def again_bytes(op: str, layout: str, z: Sizes, cache: Cache) -> float:
         return weights * ((z["m"] + 1) // 2 - 1)
     if z["x_panels"]:
         return 0.0
-    lost = lost_shares((Piece(weights, _reach("w", z, cache)),), cache)[0]
+    lost = lost_share(Piece(weights, _reach("w", z, cache)), (), cache)
     return weights * (-(-z["m"] // BLOCK_ROWS) - 1) * lost
 
 
