@@ -15,6 +15,7 @@ from dse.target import Cache
 
 SMALL = 8  # pieces below such a part of a way count together as one
 
+
 @dataclass(frozen=True)
 class Piece:
     """Bytes that a turn touches, and the share of the sets that they can lie in (less than 1 for rows at a long stride)."""

@@ -120,7 +120,9 @@ def _table(result: Calibration) -> Table:
 def provenance(target: Target, kernels: Sequence[Kernel]) -> str:
     """When, how and of which sources a calibration was made."""
     digest = hashlib.sha256()
-    for source in sorted({source for kernel in kernels for source in kernel.sources}):
-        digest.update((kernels_root() / source).read_bytes())
+    sources = {kernels_root() / source for kernel in kernels for source in kernel.sources}
+    included = {path for folder in {source.parent for source in sources} for path in folder.glob("*.inc")}
+    for path in sorted(sources | included):
+        digest.update(path.read_bytes())
     compiler = find_toolchains(target.isa)[0]
     return f"{date.today()}; emulated {target.cpu}; {compiler}; kernels {digest.hexdigest()[:12]}"
