@@ -18,7 +18,7 @@ from codegen.names import arena_symbol, stage_symbols
 from codegen.stage_text import Names, StageText
 from codegen.text import TEMPLATES
 from dse.kernel import Kernel, kernels_root
-from dse.program import Constant, Program, Stage
+from dse.program import Constant, Program, Stage, copies_ahead
 from dse.target import Target
 
 C_TYPES = {"s8": "int8_t", "u8": "uint8_t", "s32": "int32_t"}
@@ -74,6 +74,7 @@ def _context(
     names = Names(program, kernels)
     symbols = stage_symbols([stage.name for stage in program.stages])
     texts = [StageText(stage, symbol, names) for symbol, stage in zip(symbols, program.stages, strict=True)]
+    starts = _starts(program.stages, dict(zip(program.stages, symbols, strict=True)))
     arenas = program.arena_bytes()
     return {
         "model": program.model,
@@ -98,16 +99,37 @@ def _context(
         "input_bytes": program.input_bytes,
         "output_bytes": program.output_bytes,
         "scale": scale,
-        "stages": _stages(program.stages, texts, names),
+        "stages": _stages(program.stages, texts, names, starts),
         "shares": any(text.regions for text in texts),
         "copies": max(len(stage.fetch) for stage in program.stages),
+        "loads": any(stage.load for stage in program.stages),
+        "begin": starts[None],
+        "externals": sorted(set(program.constant_bytes()) - {"flash"}),
         "constants": [_constant(c, names.constants[c.name]) for c in program.constants],
         "sample_input": _values(sample.input, "s8"),
         "sample_output": _values(sample.output, "s8"),
     }
 
 
-def _stages(stages: Sequence[Stage], texts: Sequence[StageText], names: Names) -> list[dict[str, object]]:
+def _starts(stages: Sequence[Stage], symbols: Mapping[Stage, str]) -> dict[Stage | None, list[str]]:
+    """The statements that a stage begins with, and under None those of the whole run: waits for the copies that were
+    started the time before, then starts of those that run beside it."""
+    found: dict[Stage | None, list[str]] = {None: []}
+    for stage, fetched, loaded in copies_ahead(stages):
+        lines = [f"tlf_port_copy_wait(tlf_copies[{number}]);" for number in range(len(stage.fetch) if stage else 0)]
+        lines += ["tlf_port_load_wait(tlf_loaded);"] if fetched and fetched.load else []
+        lines += [f"{symbols[fetched]}_fetch();"] if fetched and fetched.fetch else []
+        lines += [f"{symbols[loaded]}_load();"] if loaded and loaded.load else []
+        found[stage] = found.get(stage, []) + lines
+    return found
+
+
+def _stages(
+    stages: Sequence[Stage],
+    texts: Sequence[StageText],
+    names: Names,
+    starts: Mapping[Stage | None, list[str]],
+) -> list[dict[str, object]]:
     """What the template prints of every stage; copies are numbered stage by stage, for those of one end before those of
     the next begin."""
     found: list[dict[str, object]] = []
@@ -119,14 +141,16 @@ def _stages(stages: Sequence[Stage], texts: Sequence[StageText], names: Names) -
                 "regions": text.regions,
                 "body": "\n".join(text.lines),
                 "copies": [(number, names.copy(fetch)) for number, fetch in enumerate(stage.fetch)],
+                "starts": starts[stage],
+                "loads": [names.load(load) for load in stage.load],
             }
         )
     return found
 
 
-def _constant(constant: Constant, symbol: str) -> tuple[str, str, int, str]:
+def _constant(constant: Constant, symbol: str) -> tuple[str, str, int, str, str]:
     count = constant.size_bytes // {"s8": 1, "u8": 1, "s32": 4}[constant.dtype]
-    return C_TYPES[constant.dtype], symbol, count, _values(constant.data, constant.dtype)
+    return C_TYPES[constant.dtype], symbol, count, _values(constant.data, constant.dtype), constant.region
 
 
 def _values(data: bytes, dtype: str) -> str:

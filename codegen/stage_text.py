@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from codegen.names import unique_identifiers
 from dse.kernel import Kernel
-from dse.program import Affine, Call, Copy, Fetch, Loop, Node, Parallel, Pointer, Program, Stage, affine, symbol
+from dse.program import Affine, Axis, Call, Copy, Fetch, Loop, Node, Parallel, Pointer, Program, Stage, affine, symbol
 
 PAD = "    "
 
@@ -28,6 +28,10 @@ class Names:
     def copy(self, fetch: Fetch) -> str:
         """A call that starts the copy."""
         return f"tlf_port_copy({self.pointer(fetch.dst)}, {self.pointer(fetch.src)}, {fetch.size_bytes})"
+
+    def load(self, load: Fetch) -> str:
+        """A call that starts a load from external memory."""
+        return f"tlf_port_load({self.pointer(load.dst)}, {self.pointer(load.src)}, {load.size_bytes})"
 
     def move(self, copy: Copy) -> str:
         """A statement that makes a copy and waits for it."""
@@ -105,19 +109,16 @@ class StageText:
         self.regions.append("")  # keeps the place: regions print in the order of their calls
         index = len(self.regions) - 1
         used = [s for s in bound if s in _symbols((region,))]
-        var, grain, ways, extent = region.var, region.grain, region.ways, str(region.extent)
         lines = [f"static void {name}(void *context, int32_t core, int32_t cores) {{", f"{PAD}(void)cores;"]
         lines += [f"{PAD}const int32_t *const outer = context;"] if used else [f"{PAD}(void)context;"]
         lines += [f"{PAD}const int32_t {s} = outer[{i}];" for i, s in enumerate(used)]
-        lines += [
-            f"{PAD}const int32_t {var} = tlf_share({extent}, {grain}, core, {ways});",
-            f"{PAD}const int32_t {var}_n = tlf_share({extent}, {grain}, core + 1, {ways}) - {var};",
-            f"{PAD}if ({var}_n == 0) {{",
-            f"{PAD * 2}return;",
-            f"{PAD}}}",
-        ]
+        inner = region.ways
+        for axis in region.axes:
+            inner //= axis.ways
+            lines += _share(axis, "core" if len(region.axes) == 1 else f"core / {inner} % {axis.ways}")
+        shares = (name for axis in region.axes for name in (axis.var, f"{axis.var}_n"))
         self._on_one_core = False
-        lines += self._body(region.body, 1, (*used, var, f"{var}_n", "core"))
+        lines += self._body(region.body, 1, (*used, *shares, "core"))
         self._on_one_core = True
         self.regions[index] = "\n".join([*lines, "}"])
         context = f"(int32_t[]){{{', '.join(used)}}}" if used else "0"
@@ -145,6 +146,18 @@ class StageText:
         return self.names.pointer(value) if isinstance(value, Pointer) else str(value)
 
 
+def _share(axis: Axis, which: str) -> list[str]:
+    """Lines that bind a core's share of an axis, and leave when it has none."""
+    var, extent = axis.var, str(axis.extent)
+    return [
+        f"{PAD}const int32_t {var} = tlf_share({extent}, {axis.grain}, {which}, {axis.ways});",
+        f"{PAD}const int32_t {var}_n = tlf_share({extent}, {axis.grain}, {which} + 1, {axis.ways}) - {var};",
+        f"{PAD}if ({var}_n == 0) {{",
+        f"{PAD * 2}return;",
+        f"{PAD}}}",
+    ]
+
+
 def _other(var: str) -> Affine:
     return symbol(f"{var}_slot") * -1 + 1
 
@@ -165,7 +178,8 @@ def _symbols(body: tuple[Node, ...]) -> set[str]:
             terms = [node.dst.offset_bytes, node.src.offset_bytes, node.rows, node.row_bytes]
             found |= {s for term in terms if term is not None for s, _ in term.terms}
             continue
-        found |= {s for s, _ in node.extent.terms} | _symbols(node.body)
+        extents = [axis.extent for axis in node.axes] if isinstance(node, Parallel) else [node.extent]
+        found |= {s for extent in extents for s, _ in extent.terms} | _symbols(node.body)
     return found
 
 

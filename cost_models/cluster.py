@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from cost_models.calibration import Calibration
 from cost_models.counts import CallCount, CopyCount, walk
-from dse.program import Fetch, Loop, Node, Program, Stage, loops
+from dse.program import Fetch, Loop, Node, Program, Stage, copies_ahead, loops
 from dse.schedule import family_of
 from dse.target import Cluster
 
@@ -66,8 +66,8 @@ class CriticalPath:
 
 
 def critical_path(stage: Stage) -> CriticalPath:
-    """The critical path of a stage; its own fetches count here, though the stage before starts them."""
-    return _path(stage.body, {}, len(stage.fetch))
+    """The critical path of a stage; its own fetches and loads count here, though a stage before starts them."""
+    return _path(stage.body, {}, len(stage.fetch) + len(stage.load))
 
 
 def _path(body: tuple[Node, ...], sizes: Sizes, copies: int = 0) -> CriticalPath:
@@ -104,15 +104,16 @@ def copy_waits(program: Program, cluster: Cluster, price: Callable[[CallCount], 
     if not any(stage.fetch or any(loop.fetch for loop in loops(stage.body)) for stage in program.stages):
         return {}
     clock = _Clock(cluster, price)
-    for stage, following in zip(program.stages, (*program.stages[1:], None), strict=True):
-        if stage is program.stages[0]:
-            clock.ends = [clock.start(fetch, {}) for fetch in stage.fetch]
-        before = clock.waited
-        for end in clock.ends:
+    fetches = loads = list[float]()
+    before = 0.0
+    for stage, fetched, loaded in copies_ahead(program.stages):
+        for end in (*fetches, *loads):
             clock.wait(end)
-        clock.ends = [clock.start(fetch, {}) for fetch in following.fetch] if following else []
-        clock.run(stage.body, {})
-        clock.waits[stage.name] = clock.waited - before
+        fetches = [clock.start(fetch, {}) for fetch in fetched.fetch] if fetched else []
+        loads = [clock.load(load) for load in loaded.load] if loaded else []
+        if stage is not None:  # the first one's waits before the run are its own
+            clock.run(stage.body, {})
+            clock.waits[stage.name], before = clock.waited - before, clock.waited
     return {name: cycles for name, cycles in clock.waits.items() if cycles}
 
 
@@ -122,14 +123,14 @@ def _fetches(loop: Loop) -> bool:
 
 @dataclass
 class _Clock:
-    """The controller's time, and when the DMA will have ended all copies started so far."""
+    """The controller's time, and when the DMA will have ended all copies, and loads, started so far."""
 
     cluster: Cluster
     price: Callable[[CallCount], float]
     now: float = 0.0
     idle: float = 0.0
     waited: float = 0.0
-    ends: list[float] = field(default_factory=list)
+    loaded: float = 0.0
     waits: dict[str, float] = field(default_factory=dict)
 
     def start(self, fetch: Fetch, sizes: Sizes) -> float:
@@ -138,6 +139,13 @@ class _Clock:
         moving = -(-fetch.size_bytes.evaluate(sizes) // self.cluster.copy_bytes_per_cycle)
         self.idle = max(self.now, self.idle) + moving
         return self.idle + self.cluster.copy_latency_cycles
+
+    def load(self, load: Fetch) -> float:
+        """The same for a load from external memory."""
+        self.now += self.cluster.copy_cycles
+        moving = load.size_bytes.evaluate({}) * self.cluster.load_cycles_per_byte + self.cluster.load_latency_cycles
+        self.loaded = max(self.now, self.loaded) + moving
+        return self.loaded
 
     def wait(self, end: float) -> None:
         """The copy that ends then has ended."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 
 from dse.layout import even
 from dse.program import Affine, Call, Copy, Loop, Node, Parallel, Pointer, Program, Stage
@@ -61,9 +62,10 @@ def walk(
             continue
         if isinstance(node, Parallel):
             yield node, times
-            shares = Counter(count for _, count in node.shares(node.extent.evaluate(sizes)) if count)
-            for count, cores in ((max(shares), 1),) if slowest else shares.items():
-                yield from walk(node.body, sizes | {f"{node.var}_n": count}, times * cores, slowest)
+            counts = [f"{axis.var}_n" for axis in node.axes]
+            shares = Counter(tuple(own[name] for name in counts) for _, own in node.cores(sizes))
+            for share, cores in ((max(shares, key=prod), 1),) if slowest else shares.items():
+                yield from walk(node.body, sizes | dict(zip(counts, share, strict=True)), times * cores, slowest)
             continue
         extent = node.extent.evaluate(sizes)
         full, rest = divmod(extent, node.step)
@@ -190,8 +192,8 @@ def _fetched(body: tuple[Node, ...], sizes: dict[str, int], times: int) -> int:
 
 
 def moved_bytes(program: Program, calls: tuple[CallCount, ...]) -> Counter[tuple[str, str]]:
-    """Bytes by (region, "read" | "write") of these calls; constants count as region "flash"."""
-    regions = {b.name: b.region for b in program.buffers} | {c.name: "flash" for c in program.constants}
+    """Bytes by (region, "read" | "write") of these calls; constants count as their region."""
+    regions = {b.name: b.region for b in program.buffers} | {c.name: c.region for c in program.constants}
     moved: Counter[tuple[str, str]] = Counter()
     for item in calls:
         pointers = {k: v for k, v in item.call.arguments if isinstance(v, Pointer)}

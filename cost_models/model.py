@@ -70,7 +70,7 @@ def evaluate(
         stages.append(StageCost(stage.name, stage.ops, used, cycles, macs, read_written, peaks[stage.name], tile))
     total = sum(stage.cycles for stage in stages)
     code = code_bytes(program, calibration)
-    sizes = program.arena_bytes()
+    sizes, held = program.arena_bytes(), program.constant_bytes()
     if program.code != "flash":
         sizes |= {program.code: code - program.input_bytes - program.output_bytes}  # all but the sample of main
     accesses = tuple((region, way, count) for (region, way), count in sorted(moved.items()))
@@ -84,19 +84,20 @@ def evaluate(
         weight_bytes=program.weight_bytes(),
         code_bytes=code,
         stages=tuple(stages),
-        overruns=_overruns(sizes, target, budget, program.weight_bytes() + code, total),
+        overruns=_overruns(held, sizes, target, budget, program.weight_bytes() + code, total),
         spread_cycles=spread + schedule_spread(total, wait_states, calibration),
         outside=tuple(beyond),
+        external_bytes=sum(held.values()) - program.weight_bytes(),
         access_joules=access_joules,
     )
 
 
 def code_bytes(program: Program, calibration: Calibration) -> int:
     """Flash of the emitted firmware besides its weights: start-up, kernels, calls, and the sample its main checks."""
-    calls = tuple(program.calls())
+    calls = (*program.calls(), *(load for stage in program.stages for load in stage.load))
     turns = sum(1 for stage in program.stages for _ in loops(stage.body))
     sample = program.input_bytes + program.output_bytes
-    return flash_code_bytes({call.kernel for call in calls}, len(calls), turns, sample, calibration)
+    return flash_code_bytes({call.kernel for call in program.calls()}, len(calls), turns, sample, calibration)
 
 
 def flash_code_bytes(
@@ -164,13 +165,18 @@ def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Cal
 
 
 def _overruns(
-    sizes: Mapping[str, int], target: Target, budget: Budget, flash_bytes: int, cycles: float
+    constants: Mapping[str, int],
+    sizes: Mapping[str, int],
+    target: Target,
+    budget: Budget,
+    flash_bytes: int,
+    cycles: float,
 ) -> tuple[Overrun, ...]:
-    code = target.code()
+    demand = {**constants, **sizes}
     found = [
-        Overrun(region.name, sizes[region.name], region.size_bytes)
-        for region in (*target.ram(), *((code,) if code else ()))
-        if sizes.get(region.name, 0) > region.size_bytes
+        Overrun(region.name, demand[region.name], region.size_bytes)
+        for region in (*target.ram(), target.code(), target.external())
+        if region is not None and demand.get(region.name, 0) > region.size_bytes
     ]
     limits = [("ram", sum(sizes.values()), budget.ram_bytes), ("flash", flash_bytes, budget.flash_bytes)]
     found += [Overrun(name, demand, limit) for name, demand, limit in limits if limit is not None and demand > limit]

@@ -30,7 +30,7 @@ def price_part(
     scratch: dict[str, str] = {}
     readers: dict[str, str] = {}  # constant -> the family that reads it
     used: dict[str, set[str]] = {family: set() for family in FAMILIES}
-    constants = {constant.name: constant.size_bytes for constant in program.constants}
+    constants = {c.name: c.size_bytes if c.region == "flash" else 0 for c in program.constants}
     for stage in program.stages:
         path = critical_path(stage)
         cycles[""] += stage_cycles((), path.iterations, kernels, calibration) + path.overhead_cycles(target.cluster)
@@ -58,7 +58,7 @@ def price_part(
         floor_bytes=_floors(program, scratch),
         kernels={family: frozenset(names) for family, names in used.items()},
         weight_bytes=weights,
-        calls=len(calls),
+        calls=len(calls) + sum(len(stage.load) for stage in program.stages),
         loops=sum(1 for stage in program.stages for _ in loops(stage.body)),
     )
 

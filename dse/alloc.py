@@ -5,7 +5,7 @@ that body it is alive from the first to the last child node that touches it (a c
 Written as leaf positions in text order, that is one interval a buffer, so two buffers conflict exactly when their
 intervals meet, and placement is interval packing. Three things reach further: whatever a parallel region touches is alive
 in all of it (the cores do not wait for each other), the double buffers of a loop that fetches are alive in all of the
-loop, and what a stage fetches is alive from the stage before to its own end.
+loop, and what a stage fetches is alive from the stage before to its own end, what it loads from the one before that.
 """
 
 from __future__ import annotations
@@ -44,14 +44,15 @@ def live_spans(stages: Sequence[Stage], input_name: str, output_name: str) -> di
 
 
 def _fetched_ahead(stages: Sequence[Stage]) -> dict[str, Span]:
-    """What stages fetch -> from the first leaf of the stage before, where the copy may start, to the last of its own: no
+    """What stages fetch or load -> from the first leaf of the stage where the copy may start to the last of its own: no
     turn of a loop writes it again."""
     found: dict[str, Span] = {}
-    before = start = 0
+    earlier = before = start = 0
     for stage in stages:
         after = start + sum(_leaf_count(node) for node in stage.body)
         found |= {fetch.dst.base: Span(before, after - 1) for fetch in stage.fetch}
-        before, start = start, after
+        found |= {load.dst.base: Span(earlier, after - 1) for load in stage.load}
+        earlier, before, start = before, start, after
     return found
 
 

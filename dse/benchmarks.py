@@ -102,8 +102,8 @@ def _inner() -> list[Speed]:
     sheet = build_sheet(space, structures(space)[0], prices)
     form, (attentions, feed_forwards, kernels) = str(sheet.structure["form"]), sheet.settings
     base, (rivals, picks) = space.plain() | {"form": form} | kernels[0], rivals_of(kernels)
-    parts = prices.parts(form)
-    costs = [(n, part_costs(space, base, p, attentions, feed_forwards, rivals, prices)) for p, n in parts]
+    schedules = [schedule for a in attentions if (schedule := space.decode(base | a))]
+    costs = [(n, part_costs(part, schedules, feed_forwards, rivals, prices)) for part, n in prices.parts(form)]
 
     def combine(rounds: int) -> None:
         for _ in range(rounds):

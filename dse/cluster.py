@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from dse.layout import RIGHT, Right
 from dse.program import (
     Affine,
+    Axis,
     Buffer,
     Call,
     Copy,
@@ -41,14 +42,15 @@ class _Split:
 
     def balance(self, extent: int, ways: int) -> float:
         """Share of the cores' time that works, when every unit takes equally long."""
-        region = Parallel(_SHARE, affine(extent), self.grain, ways, ())
-        return extent / (ways * max(count for _, count in region.shares(extent)))
+        axis = Axis(_SHARE, affine(extent), self.grain, ways)
+        return extent / (ways * max(count for _, count in axis.shares(extent)))
 
 
 def share_work(stages: list[Stage], buffers: dict[str, Buffer], ways: int, split: str) -> list[Stage]:
     """The stages with parallel regions on `ways` cores; buffers that each core needs for itself grow `ways` times.
 
-    split: what a core takes of the attention map, "heads" or "rows" (rows too where heads add into the same sums).
+    split: what a core takes of the attention map, "heads", "rows" (that too where heads add into the same sums) or "both":
+    some rows of some heads.
     """
     shared = []
     for stage in stages:
@@ -76,16 +78,33 @@ def _share_map(
 ) -> Parallel | None:
     """Row steps and heads of scores–softmax–softmax·V as one region; None when there is nothing to cut."""
     heads = loop if loop.var == "one" else next((n for n in loop.body if isinstance(n, Loop) and n.var == "one"), None)
-    if heads is not None and (split == "heads" or loop is heads) and not _heads_collide(heads):
-        return _region(loop, heads, min(ways, _most(heads.extent, largest)), 1)
-    if loop.var == "sub":
-        most = _most(loop.extent, largest)
-        grain = min((4, 2, 1), key=lambda rows: _turns(Parallel(_SHARE, affine(most), rows, ways, ())))
-        grain = max(grain, 2 if any(call.op.endswith("_panels") for call in _calls((loop,))) else 1)
-        shares = Parallel(_SHARE, affine(most), grain, ways, ()).shares(most)
-        loop = _shrink(loop, max(count for _, count in shares), buffers)
-        return _region(loop, loop, min(ways, -(-most // grain)), grain)
-    return None
+    apart = heads is not None and not _heads_collide(heads)
+    if heads is not None and apart and (split == "heads" or loop is heads):
+        return _region(loop, {heads.var: Axis(_SHARE, heads.extent, 1, min(ways, _most(heads.extent, largest)))})
+    if loop.var != "sub":
+        return None
+    most, panels = _most(loop.extent, largest), any(call.op.endswith("_panels") for call in _calls((loop,)))
+    cut = {}
+    if heads is not None and apart and split == "both":
+        across = _grid(_most(heads.extent, largest), most, ways, panels)
+        ways //= across
+        cut[heads.var] = Axis(f"{_SHARE}_head", heads.extent, 1, across)
+    rows = _row_axis(loop.extent, most, ways, panels)
+    loop = _shrink(loop, max(count for _, count in rows.shares(most)), buffers)
+    return _region(loop, {loop.var: rows} | cut)
+
+
+def _row_axis(extent: Affine, most: int, ways: int, panels: bool) -> Axis:
+    """Rows of the map, at most that many, for that many cores."""
+    grain = min((4, 2, 1), key=lambda rows: _turns(Axis(_SHARE, extent, rows, ways), most))
+    grain = max(grain, 2 if panels else 1)
+    return Axis(_SHARE, extent, grain, min(ways, -(-most // grain)))
+
+
+def _grid(heads: int, rows: int, ways: int, panels: bool) -> int:
+    """Over how many of the cores to share the heads, the rows over as many groups of them: what keeps none long."""
+    counts = (across for across in range(ways, 0, -1) if ways % across == 0 and across <= heads)
+    return min(counts, key=lambda n: -(-heads // n) * _turns(_row_axis(affine(rows), rows, ways // n, panels), rows))
 
 
 def _shrink(loop: Loop, share: int, buffers: dict[str, Buffer]) -> Loop:
@@ -102,9 +121,9 @@ def _shrink(loop: Loop, share: int, buffers: dict[str, Buffer]) -> Loop:
 _TURNS = (0.0, 0.4, 0.65, 0.85)  # of a turn of four rows, what the kernels take for the rows that are left
 
 
-def _turns(region: Parallel) -> float:
+def _turns(axis: Axis, most: int) -> float:
     """About how long the core with the most rows works."""
-    rows = max(count for _, count in region.shares(region.extent.const))
+    rows = max(count for _, count in axis.shares(most))
     return rows // 4 + _TURNS[rows % 4]
 
 
@@ -117,12 +136,20 @@ def _heads_collide(heads: Loop) -> bool:
     return any(call.op == "attend_add" for call in _calls(heads.body))
 
 
-def _region(outer: Loop, cut: Loop, ways: int, grain: int) -> Parallel:
-    """`outer` as the body of every core, its loop `cut` running over the core's share."""
-    moved = tuple(_substitute(node, {cut.var: symbol(_SHARE) + symbol(cut.var)}) for node in cut.body)
-    own = replace(cut, extent=symbol(f"{_SHARE}_n"), body=moved)
-    body = own if outer is cut else replace(outer, body=tuple(own if node is cut else node for node in outer.body))
-    return Parallel(_SHARE, cut.extent, grain, ways, (body,))
+def _region(outer: Loop, cut: Mapping[str, Axis]) -> Parallel:
+    """`outer` as the body of every core, its loops of these variables running over the core's share of those axes."""
+
+    def own(node: Node) -> Node:
+        if not isinstance(node, Loop):
+            return node
+        node = replace(node, body=tuple(own(child) for child in node.body))
+        axis = cut.get(node.var)
+        if axis is None:
+            return node
+        moved = tuple(_substitute(child, {node.var: symbol(axis.var) + symbol(node.var)}) for child in node.body)
+        return replace(node, extent=symbol(f"{axis.var}_n"), body=moved)
+
+    return Parallel(tuple(cut.values()), (own(outer),))
 
 
 def _share_call(call: Call, ways: int, largest: Mapping[str, int]) -> Node:
@@ -132,7 +159,7 @@ def _share_call(call: Call, ways: int, largest: Mapping[str, int]) -> Node:
     }
     splits = [split for split in _splits(call, sizes) if sizes[split.dim] > split.grain]
     if not splits:
-        return Parallel(_SHARE, affine(1), 1, ways, (call,))
+        return Parallel((Axis(_SHARE, affine(1), 1, ways),), (call,))
     best = max(splits, key=lambda split: split.balance(sizes[split.dim], ways))
     values = dict(call.arguments)
     extent = values[best.dim]
@@ -142,7 +169,7 @@ def _share_call(call: Call, ways: int, largest: Mapping[str, int]) -> Node:
         if isinstance(pointer, Pointer):
             values[field] = Pointer(pointer.base, pointer.offset_bytes + symbol(_SHARE) * _constant(step))
     values[best.dim] = symbol(f"{_SHARE}_n")
-    return Parallel(_SHARE, extent, best.grain, ways, (replace(call, arguments=tuple(values.items())),))
+    return Parallel((Axis(_SHARE, extent, best.grain, ways),), (replace(call, arguments=tuple(values.items())),))
 
 
 def _constant(value: Affine | int) -> int:
@@ -208,8 +235,8 @@ def _calls(body: tuple[Node, ...]) -> list[Call]:
 def _substitute(node: Node, values: Mapping[str, Affine]) -> Node:
     if isinstance(node, Call):
         return replace(node, arguments=tuple((name, _moved(value, values)) for name, value in node.arguments))
-    if isinstance(node, Copy):
-        raise ValueError("a copy cannot be shared between cores")
+    if not isinstance(node, Loop):
+        raise ValueError("copies and regions cannot be shared between cores")
     body = tuple(_substitute(child, values) for child in node.body)
     return replace(node, extent=node.extent.substitute(values), body=body)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from dse.alloc import Span, place_buffers
-from dse.program import Buffer, Call, Constant, Loop, Node, Parallel, Pointer, Program, Stage, affine, symbol
+from dse.program import Axis, Buffer, Call, Constant, Loop, Node, Parallel, Pointer, Program, Stage, affine, symbol
 from dse.target import Target
 
 Item = Buffer | Constant
@@ -69,7 +69,7 @@ def _is_private(item: Item) -> bool:
 
 
 def _on_all(node: Node, cores: int) -> Parallel:
-    return Parallel("share", affine(cores), 1, cores, (node,))
+    return Parallel((Axis("share", affine(cores), 1, cores),), (node,))
 
 
 def _on_core(call: Call, strides: Mapping[str, int]) -> Call:

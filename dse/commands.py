@@ -109,6 +109,7 @@ def _prepare(options: Options) -> Prepared:
         max_sqnr_loss_db=options.max_sqnr_loss,
         regions=options.ram if isinstance(options.ram, Mapping) else None,
         cores=options.cores,
+        flash=options.flash,
     )
     options.progress("load and quantise", 1, 1)
     if options.clock is not None and options.deadline is not None:

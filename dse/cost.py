@@ -44,6 +44,7 @@ class Cost:
     access_joules: of the energy, that of reading and writing memories whose figure the target gives. spread_cycles: how far
     off the cycles are if they err as 95 % of the schedules executed for the calibration, calls outside the sizes it
     measured by twice their kernel's worst error besides; without such schedules all by the worst. outside: those calls.
+    external_bytes: constants in external memory, which are no part of the weights here.
     """
 
     cycles: float
@@ -57,6 +58,7 @@ class Cost:
     overruns: tuple[Overrun, ...] = ()
     spread_cycles: float = 0.0
     outside: tuple[str, ...] = ()
+    external_bytes: int = 0
     access_joules: float = 0.0
 
     @property

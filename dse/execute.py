@@ -82,6 +82,7 @@ def target_of(prediction: Prediction) -> Target:
     if clock != target.clock_hz:
         target = target.at(clock)
     target = target.on_cores(prediction.get("cores", target.cores))
+    target = target.with_image(prediction.get("image_bytes", target.flash_bytes()))
     return replace(target, wait_states=prediction.get("wait_states", target.wait_states))
 
 

@@ -2,12 +2,13 @@
 
 `fetch_constants` copies them into buffers near the cores, a stage ahead, or a loop step ahead where a loop walks through
 a constant. `walk_columns` makes such loops of linear ops whose weights are too large to lie near as a whole.
+`load_constants` puts constants behind one more memory: they are loaded, another stage ahead, to where those copies start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from dse.cluster import pointers_of
 from dse.layout import RIGHT
@@ -46,10 +47,10 @@ def _walk(node: Node) -> Node:
     if columns * stride // group <= WALKED_BYTES or step >= columns:
         return node
     first = symbol("column")
-    for field, move in {"w": stride // group, "channel": 8, "r": 1, "y": 1}.items():
-        pointer = values.get(field)
+    for name, move in {"w": stride // group, "channel": 8, "r": 1, "y": 1}.items():
+        pointer = values.get(name)
         if isinstance(pointer, Pointer):
-            values[field] = Pointer(pointer.base, pointer.offset_bytes + first * move)
+            values[name] = Pointer(pointer.base, pointer.offset_bytes + first * move)
     values["n"] = symbol("column_n")
     return Loop("column", affine(columns), step, (replace(node, arguments=tuple(values.items())),))
 
@@ -185,3 +186,47 @@ def _copied(stages: list[Stage]) -> list[Pointer]:
         for node in stage.body:
             visit(node)
     return found
+
+
+def load_constants(
+    stages: list[Stage], buffers: dict[str, Buffer], constants: Mapping[str, Constant], external: str, far: str
+) -> tuple[list[Stage], dict[str, Constant]]:
+    """The stages of `fetch_constants` with all constants in the region `external`, loaded to buffers in the region `far`
+    before they are fetched from there; and those constants."""
+    done = []
+    for stage in stages:
+        loads = _Loads(stage.name, constants, buffers, far)
+        body, fetch = tuple(loads.node(node) for node in stage.body), loads.fetches(stage.fetch)
+        done.append(replace(stage, body=body, fetch=fetch, load=tuple(loads.copies.values())))
+    return done, {name: replace(constant, region=external) for name, constant in constants.items()}
+
+
+@dataclass(frozen=True)
+class _Loads:
+    """What a stage loads: constant -> copy; filled as its copies are pointed to where the constants are loaded to."""
+
+    stage: str
+    constants: Mapping[str, Constant]
+    buffers: dict[str, Buffer]
+    far: str
+    copies: dict[str, Fetch] = field(default_factory=dict)
+
+    def node(self, node: Node) -> Node:
+        if isinstance(node, Copy):
+            return replace(node, src=self.source(node.src))
+        if isinstance(node, Call):
+            return node
+        inner = replace(node, body=tuple(self.node(child) for child in node.body))
+        return replace(inner, fetch=self.fetches(inner.fetch)) if isinstance(inner, Loop) else inner
+
+    def fetches(self, copies: tuple[Fetch, ...]) -> tuple[Fetch, ...]:
+        return tuple(replace(copy, src=self.source(copy.src)) for copy in copies)
+
+    def source(self, pointer: Pointer) -> Pointer:
+        constant = self.constants.get(pointer.base)
+        if constant is None:
+            return pointer
+        home = f"{self.stage}.{constant.name}.loaded"
+        self.buffers[home] = Buffer(home, constant.size_bytes, "constants", constant.dtype, self.far)
+        self.copies[constant.name] = Fetch(Pointer(home), Pointer(constant.name), affine(constant.size_bytes))
+        return Pointer(home, pointer.offset_bytes)

@@ -42,6 +42,8 @@ def predicted(cost: Cost, target: Target, model: str) -> Figures:
             "instructions": None,
             "stack_bytes": None,
             "weight_bytes": cost.weight_bytes,
+            "external_bytes": cost.external_bytes,
+            "image_bytes": target.flash_bytes(),
         }
     )
 

@@ -16,7 +16,7 @@ from dse import quant
 from dse.ir import Array
 from dse.layout import RIGHT, Right
 from dse.memory import Memory
-from dse.program import Call, Copy, Fetch, Loop, Node, Parallel, Pointer, Program
+from dse.program import Call, Copy, Fetch, Loop, Node, Parallel, Pointer, Program, copies_ahead
 from dse.target import Cluster
 
 
@@ -109,13 +109,15 @@ def interpret(program: Program, input_values: Array, limits: Cluster = Cluster()
     memory, counters = Memory(program, limits.most_copy_bytes, limits.most_copies), Counters()
     memory.write_rows(program.input.base, 0, input_values.astype(np.int8).reshape(1, -1), 0)
     memory.moved.clear()
-    for stage, following in zip(program.stages, [*program.stages[1:], None], strict=True):
-        if stage is program.stages[0]:
-            tickets = _issue(stage.fetch, {}, memory, counters, stage.name)
-        memory.arrive(tickets)
-        if following is not None:
-            tickets = _issue(following.fetch, {}, memory, counters, following.name)
-        _run(stage.body, {}, memory, counters, stage.name)
+    schedule = copies_ahead(program.stages)
+    loads = fetches = list[int]()
+    for stage, fetched, loaded in schedule:
+        memory.arrive(fetches)
+        memory.arrive(loads)
+        fetches = _issue(fetched.fetch, {}, memory, counters, fetched.name) if fetched else []
+        loads = _issue(loaded.load, {}, memory, counters, loaded.name, load=True) if loaded else []
+        if stage is not None:
+            _run(stage.body, {}, memory, counters, stage.name)
     counters.moved_bytes = Counter(memory.moved)
     return Interpretation(memory.read_rows(program.output.base, 0, 1, program.output_bytes, 0)[0], counters)
 
@@ -126,11 +128,8 @@ def _run(body: tuple[Node, ...], symbols: dict[str, int], memory: Memory, counte
             _run_loop(node, symbols, memory, counters, stage)
         elif isinstance(node, Parallel):
             with memory.parallel():
-                for core, (first, count) in enumerate(node.shares(node.extent.evaluate(symbols))):
-                    if count:
-                        memory.core = core
-                        inner = symbols | {node.var: first, f"{node.var}_n": count, "core": core}
-                        _run(node.body, inner, memory, counters, stage)
+                for memory.core, own in node.cores(symbols):
+                    _run(node.body, symbols | own | {"core": memory.core}, memory, counters, stage)
         elif isinstance(node, Copy):
             _copy(node, symbols, memory, counters, stage)
         else:
@@ -162,16 +161,21 @@ def _run_loop(loop: Loop, symbols: dict[str, int], memory: Memory, counters: Cou
 
 
 def _issue(
-    fetches: tuple[Fetch, ...], symbols: dict[str, int], memory: Memory, counters: Counters, stage: str
+    fetches: tuple[Fetch, ...],
+    symbols: dict[str, int],
+    memory: Memory,
+    counters: Counters,
+    stage: str,
+    load: bool = False,
 ) -> list[int]:
     """Start copies: until they arrive, nobody may read or write where they go. Returns their tickets."""
     tickets = []
     for fetch in fetches:
         size = fetch.size_bytes.evaluate(symbols)
-        counters.fetched_bytes[stage] += size
+        counters.fetched_bytes[stage] += 0 if load else size
         source = fetch.src.base, fetch.src.offset_bytes.evaluate(symbols)
         target = fetch.dst.base, fetch.dst.offset_bytes.evaluate(symbols)
-        tickets.append(memory.start_copy(source, target, (1, size)))
+        tickets.append(memory.start_copy(source, target, (1, size), load=load))
     return tickets
 
 

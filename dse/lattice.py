@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -20,15 +20,27 @@ from dse.blocks import Part
 from dse.cost import Cost, PartCosts
 from dse.ir import Array
 from dse.knobs import Choice
-from dse.schedule import Schedule
+from dse.schedule import FeedForward, Schedule
 from dse.space import Space
 
 Setting = dict[str, Choice]
 WORD = 62  # kernels a mask of int64 holds
 
 
+SheetKey = tuple[tuple[str, Choice], ...]
+
+
+def key_of(structure: Setting) -> SheetKey:
+    """What a structure's sheet is kept under."""
+    return tuple(structure.items())
+
+
 class Prices(Protocol):
     """What the exact search asks of a cost model."""
+
+    @property
+    def sheets(self) -> dict[SheetKey, Sheet]:
+        """Those built so far; searches of other limits share them."""
 
     def parts(self, form: str) -> Sequence[tuple[Part, int]]:
         """The distinct parts of the network in that form, each with how often it occurs."""
@@ -118,7 +130,7 @@ def build_sheet(space: Space, structure: Setting, prices: Prices) -> Sheet:
     rivals, picks = rivals_of(kernels)
     total = Sums((len(attentions), len(feed_forwards)), picks)
     for part, times in prices.parts(form):
-        total.add(times, part_costs(space, base, part, attentions, feed_forwards, rivals, prices))
+        total.add(times, part_costs(part, tuple(legal), feed_forwards, rivals, prices))
     cycles = total.cycles.reshape(-1)
     return Sheet(
         space=space,
@@ -144,18 +156,19 @@ def rivals_of(kernels: Sequence[Setting]) -> tuple[dict[str, list[str]], dict[st
 
 
 def part_costs(
-    space: Space,
-    base: Setting,
     part: Part,
-    attentions: Sequence[Setting],
+    attentions: Sequence[Schedule],
     feed_forwards: Sequence[Setting],
     rivals: Mapping[str, Sequence[str]],
     prices: Prices,
 ) -> tuple[tuple[int, int], PartCosts]:
-    """((attentions, feed-forwards), the prices of a part under each pair, row by row): one only where it feels none."""
+    """((attentions, feed-forwards), the prices of a part under each pair, row by row): one only where it feels none.
+
+    attentions: a schedule for each.
+    """
     felt = attentions if part.attention else attentions[:1], feed_forwards if part.feed_forward else feed_forwards[:1]
-    decoded = (space.decode(base | a | f) for a, f in itertools.product(*felt))
-    schedules = [schedule for schedule in decoded if schedule is not None]
+    rows = [FeedForward(int(setting["feed_forward"])) for setting in felt[1]]
+    schedules = [replace(schedule, feed_forward=pair) for schedule in felt[0] for pair in rows]
     return (len(felt[0]), len(felt[1])), prices.part(part, schedules, rivals)
 
 

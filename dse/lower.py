@@ -9,7 +9,7 @@ from dse.alloc import live_spans, place_buffers
 from dse.blocks import Part, group_heads
 from dse.builder import Asked, Builder
 from dse.cluster import share_work
-from dse.fetch import fetch_constants, walk_columns
+from dse.fetch import fetch_constants, load_constants, walk_columns
 from dse.ir import Model, Op
 from dse.kernel import Kernel, Variants, variants_by_op
 from dse.knobs import place
@@ -19,6 +19,8 @@ from dse.program import Affine, Buffer, Pointer, Program, affine
 from dse.schedule import Schedule
 from dse.target import Target
 from dse.tiles import tile_stages
+
+CODE_BYTES = 1 << 16  # of the flash, about, for everything but constants
 
 
 def lower(model: Model, schedule: Schedule, target: Target, kernels: Mapping[str, Kernel]) -> Program:
@@ -36,6 +38,11 @@ def lower(model: Model, schedule: Schedule, target: Target, kernels: Mapping[str
     if (region := target.far()) is not None:
         buffers += place_buffers(tuple(b for b in build.buffers.values() if b.region), spans, (region,), {})
     return _program(build, model.input, model.output, buffers, target.name, schedule.digest())
+
+
+def fits_flash(model: Model, target: Target) -> bool:
+    """Whether the flash holds all constants of the whole model beside the code."""
+    return sum(values.nbytes for values in model.constants.values()) + CODE_BYTES <= target.flash_bytes()
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,9 @@ def _lower_ops(
         build.stages = share_work(build.stages, build.buffers, target.cores, schedule.split)
         limits = target.cluster.most_copy_bytes, target.cluster.most_copies
         build.stages, build.constants = fetch_constants(build.stages, build.buffers, build.constants, *limits)
+        if (external := target.external()) is not None and far is not None and not fits_flash(model, target):
+            moved = load_constants(build.stages, build.buffers, build.constants, external.name, far.name)
+            build.stages, build.constants = moved
     return build
 
 

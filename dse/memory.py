@@ -60,13 +60,15 @@ class Memory:
         self.ids = {b.name: i for i, b in enumerate(program.buffers)}
         self.moved: Counter[tuple[str, str]] = Counter()  # (region, "read" | "write") -> bytes
         self.core = 0
-        self._copies: dict[int, tuple[str, Array, Array]] = {}  # under way: base, where in the region, bytes
+        self._copies: dict[int, tuple[str, Array, Array, bool]] = {}  # under way: base, where in it, bytes, loaded
         self._tickets = 0
         self._sharing: _Sharing | None = None
 
     def bytes(self, base: str, index: Array) -> Array:
         """Bytes of `base` at an index array, counted as read; raises OverlapError when they are not its own."""
         if base in self.constants:
+            if self.constants[base].region != "flash":
+                raise OverlapError(f"{base}: a call reads {self.constants[base].region}, which only loads reach")
             self.moved["flash", "read"] += index.size
             flash: Array = np.frombuffer(self.constants[base].data, np.uint8)
             return flash[index]
@@ -102,10 +104,12 @@ class Memory:
         target: tuple[str, int],
         shape: tuple[int, int],
         strides: tuple[int, int] = (0, 0),
+        load: bool = False,
     ) -> int:
         """Start copying (rows, bytes of a row); returns the ticket to `arrive` with. Nobody may touch the target before.
 
-        source, target: (base, offset); strides: bytes from row to row of the source and of the target.
+        source, target: (base, offset); strides: bytes from row to row of the source and of the target. load: from external
+        memory, which the DMA does not reach.
         """
         base, offset = target
         size = shape[0] * shape[1]
@@ -116,9 +120,13 @@ class Memory:
         self.owners[buffer.region][where] = _IN_FLIGHT
         ticket = self._tickets
         self._tickets += 1
-        if not 0 < size <= self._limits[0] or len(self._copies) == self._limits[1]:
-            raise CopyError(f"{base}: a copy of {size} bytes beside {len(self._copies)} others; limits {self._limits}")
-        self._copies[ticket] = (base, where, data)
+        constant = self.constants.get(source[0])
+        if load != (constant is not None and constant.region != "flash"):
+            raise CopyError(f"{base}: {source[0]} is {'' if load else 'not '}to be loaded from external memory")
+        beside = sum(not loads for *_, loads in self._copies.values())
+        if not load and (not 0 < size <= self._limits[0] or beside == self._limits[1]):
+            raise CopyError(f"{base}: a copy of {size} bytes beside {beside} others; limits {self._limits}")
+        self._copies[ticket] = (base, where, data, load)
         return ticket
 
     def _source(self, base: str, index: Array) -> Array:
@@ -140,7 +148,7 @@ class Memory:
     def arrive(self, tickets: Sequence[int]) -> None:
         """Wait for copies: from now on their targets can be read."""
         for ticket in tickets:
-            base, where, data = self._copies.pop(ticket)
+            base, where, data, _ = self._copies.pop(ticket)
             region = self.buffers[base].region
             self.arenas[region][where] = data
             self.owners[region][where] = self.ids[base]

@@ -19,8 +19,9 @@ from dse.exact import Limits
 from dse.interpret import interpret
 from dse.ir import Array, Model
 from dse.kernel import Kernel, load_kernels
+from dse.lattice import Sheet, SheetKey
 from dse.load import LoadedModel, load_model
-from dse.lower import lower
+from dse.lower import fits_flash, lower
 from dse.pareto import Point
 from dse.prices import HousePrices
 from dse.program import Program
@@ -33,6 +34,8 @@ from dse.target import Target, load_target
 DEVICE_CYCLES = 200_000_000  # what the emulated device may spend on labelled samples: about two seconds
 LEAST_SAMPLES = 20  # of the labelled ones, however long they take
 UNLABELLED_SAMPLES = 3
+
+IMAGE_BYTES = 1 << 17  # of code and what else is left when the constants lie in external memory
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Prepared:
     calibration: Calibration
     space: Space
     priced_parts: dict[tuple[object, ...], PartCosts] = field(default_factory=dict)
+    sheets: dict[tuple[object, ...], dict[SheetKey, Sheet]] = field(default_factory=dict)
 
     def program(self, schedule: Schedule) -> Program:
         """The lowered schedule."""
@@ -77,17 +81,24 @@ def prepare(
     max_sqnr_loss_db: float = 1.0,
     regions: Mapping[str, int] | None = None,
     cores: int | None = None,
+    flash: int | None = None,
 ) -> Prepared:
-    """Load, quantise every form, admit those within `max_sqnr_loss_db` of the unfused one; ValueError says why not."""
+    """Load, quantise every form, admit those within `max_sqnr_loss_db` of the unfused one; ValueError says why not.
+
+    flash: most bytes of the image, where constants can be loaded from external memory instead; a small one when they must.
+    """
     if not max_sqnr_loss_db >= 0:  # false for NaN too
         raise ValueError(f"--max-sqnr-loss {max_sqnr_loss_db}: allowed is 0 dB or more")
     board = load_target(target)
     board = limit_regions(board if cores is None else board.on_cores(cores), regions or {})
+    board = board if flash is None else board.with_image(flash)
     loaded = load_model(model, scope, calib, labels, hyper)
     wanted = (form,) if form else forms(loaded.model)
     if form and form not in forms(loaded.model):
         raise ValueError(f"--form {form}: {loaded.model.name} allows only {', '.join(forms(loaded.model))}")
     quantised, reports = _admit(loaded, wanted, max_sqnr_loss_db, pinned=form is not None)
+    if not any(fits_flash(model, board) for model in quantised.values()):
+        board = board.with_image(IMAGE_BYTES)
     kernels = load_kernels()
     calibration = load_calibration(board.calibrated_as)
     space = build_space(quantised, board, kernels)
@@ -152,6 +163,7 @@ def prices_of(prepared: Prepared, budget: Budget = Budget(), wait_states: int = 
         calibration=prepared.calibration,
         wait_states=wait_states,
         whole=whole,
+        sheets=prepared.sheets.setdefault((prepared.target, wait_states, prepared.space.choices), {}),
         known=prepared.priced_parts,
     )
 

@@ -16,6 +16,7 @@ from dse.cost import Cost, PartCosts
 from dse.facts import likeness
 from dse.ir import Array, Model
 from dse.kernel import Kernel, Variants, comparisons_in, runs_on, variants_by_op
+from dse.lattice import Sheet, SheetKey
 from dse.lower import LoweredPart, lower_part
 from dse.schedule import Schedule
 from dse.target import Target
@@ -27,7 +28,8 @@ Rivals = Mapping[str, Sequence[str]]  # family -> variants of one layout
 class HousePrices:
     """`dse.lattice.Prices` of the int8 forms of a network on a target; `whole` prices a schedule buffers and all.
 
-    known: the parts priced so far, by wait states, first op, schedules and rivals; shared by searches of other budgets.
+    sheets: those built so far. known: the parts priced so far, by wait states, first op, schedules and rivals. Searches of
+    other budgets share both.
     """
 
     models: Mapping[str, Model]
@@ -36,6 +38,7 @@ class HousePrices:
     calibration: Calibration
     wait_states: int
     whole: Callable[[Schedule], Cost]
+    sheets: dict[SheetKey, Sheet] = field(default_factory=dict)
     known: dict[tuple[object, ...], PartCosts] = field(default_factory=dict)
     _variants: Variants = field(init=False)
     _tables: Tables = field(init=False)

@@ -9,11 +9,12 @@ brings the share of each core in the same way, and `core`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from itertools import pairwise
+from itertools import pairwise, product
+from math import prod
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,17 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Constant:
-    """Bytes in flash, in the layout its kernel reads; dtype s8, u8 or s32 (little endian)."""
+    """Bytes in flash, in the layout its kernel reads; dtype s8, u8 or s32 (little endian). Those in another `region`, an
+    external memory, are loaded before they are fetched."""
 
     name: str
     dtype: str
     data: bytes
+    region: str = "flash"
 
     @property
     def size_bytes(self) -> int:
-        """Bytes in flash."""
+        """Its length."""
         return len(self.data)
 
 
@@ -174,21 +177,45 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class Parallel:
-    """`body` once a core: core c has the indices [share(c), share(c + 1)) of `extent`, whole units of `grain`, as `var` and
-    `var_n`, and its number as `core`. A core without a share does nothing; all have finished when it ends."""
+class Axis:
+    """A dimension that cores share: share i of `ways` has the indices [share(i), share(i + 1)) of `extent`, whole units of
+    `grain`, as `var` and `var_n`."""
 
     var: str
     extent: Affine
     grain: int
     ways: int
-    body: tuple[Node, ...]
 
     def shares(self, extent: int) -> tuple[tuple[int, int], ...]:
-        """(first index, count) of every core: units as even as can be."""
+        """(first index, count) of every share: units as even as can be."""
         units = -(-extent // self.grain)
-        edges = [min(extent, units * core // self.ways * self.grain) for core in range(self.ways + 1)]
+        edges = [min(extent, units * share // self.ways * self.grain) for share in range(self.ways + 1)]
         return tuple((a, b - a) for a, b in pairwise(edges))
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """`body` once a core, which has one share of every axis, and its number as `core`: with two axes, core c has share
+    c // ways of the first and c % ways of the second, `ways` being those of the second. A core without a share of each does
+    nothing; all have finished when it ends."""
+
+    axes: tuple[Axis, ...]
+    body: tuple[Node, ...]
+
+    @property
+    def ways(self) -> int:
+        """How many cores are at work."""
+        return prod(axis.ways for axis in self.axes)
+
+    def cores(self, values: Mapping[str, int]) -> Iterator[tuple[int, dict[str, int]]]:
+        """(number, the symbols its axes bind) of every core that has something to do, at these values of outer symbols."""
+        shares = [axis.shares(axis.extent.evaluate(values)) for axis in self.axes]
+        for core, own in enumerate(product(*shares)):
+            if all(count for _, count in own):
+                bound: dict[str, int] = {}
+                for axis, (first, count) in zip(self.axes, own, strict=True):
+                    bound |= {axis.var: first, f"{axis.var}_n": count}
+                yield core, bound
 
 
 Node = Call | Copy | Loop | Parallel
@@ -197,12 +224,25 @@ Node = Call | Copy | Loop | Parallel
 @dataclass(frozen=True)
 class Stage:
     """A part of the run that is timed on its own: one C function. `ops` are the model ops it computes. `fetch`: copies its
-    body needs, which run during the stage before."""
+    body needs, which run during the stage before. `load`: copies from external memory that its fetches and its body read,
+    which run during the stage before that one."""
 
     name: str
     ops: tuple[str, ...]
     body: tuple[Node, ...]
     fetch: tuple[Fetch, ...] = ()
+    load: tuple[Fetch, ...] = ()
+
+
+def copies_ahead(stages: Sequence[Stage]) -> Iterator[tuple[Stage | None, Stage | None, Stage | None]]:
+    """(stage to run, stage whose fetches start before it runs, stage whose loads do), in the order of a run.
+
+    Before each, what was started the time before has arrived. The first two run no stage: they start what the first stage
+    needs.
+    """
+    for at in range(-2, len(stages)):
+        ran, fetched, loaded = (stages[i] if 0 <= i < len(stages) else None for i in (at, at + 1, at + 2))
+        yield ran, fetched, loaded
 
 
 def loops(body: tuple[Node, ...]) -> Iterator[Loop]:
@@ -239,8 +279,15 @@ class Program:
         return peaks
 
     def weight_bytes(self) -> int:
-        """Bytes of all constants."""
-        return sum(constant.size_bytes for constant in self.constants)
+        """Bytes of all constants in flash."""
+        return self.constant_bytes().get("flash", 0)
+
+    def constant_bytes(self) -> dict[str, int]:
+        """Bytes of constants by region."""
+        found: dict[str, int] = {}
+        for constant in self.constants:
+            found[constant.region] = found.get(constant.region, 0) + constant.size_bytes
+        return found
 
     def calls(self) -> Iterator[Call]:
         """Every call of the tree once, in text order."""
@@ -274,9 +321,10 @@ def print_program(program: Program) -> str:
     for buffer in program.buffers:
         place = f"{buffer.region}+{buffer.offset_bytes}"
         lines.append(f"buffer {buffer.name:<22} {buffer.size_bytes:>8} B  {buffer.dtype:<4} {buffer.role:<10} {place}")
-    lines += [f"const  {c.name:<22} {c.size_bytes:>8} B  {c.dtype}" for c in program.constants]
+    lines += [f"const  {c.name:<22} {c.size_bytes:>8} B  {c.dtype:<4} {c.region}" for c in program.constants]
     for stage in program.stages:
-        lines += ["", f"stage {stage.name}: {', '.join(stage.ops)}", *_print_fetch(stage.fetch, "  ")]
+        lines += ["", f"stage {stage.name}: {', '.join(stage.ops)}"]
+        lines += [*_print_fetch(stage.load, "  ", "load"), *_print_fetch(stage.fetch, "  ")]
         lines += _print_body(stage.body, 1)
     return "\n".join(lines) + "\n"
 
@@ -289,7 +337,8 @@ def _print_body(body: tuple[Node, ...], depth: int) -> list[str]:
             lines.append(f"{pad}for {node.var} in 0..{node.extent} step {node.step}")
             lines += [*_print_fetch(node.fetch, pad + "  "), *_print_body(node.body, depth + 1)]
         elif isinstance(node, Parallel):
-            lines.append(f"{pad}parallel {node.var} in 0..{node.extent} grain {node.grain} on {node.ways} cores")
+            axes = " x ".join(f"{a.var} in 0..{a.extent} grain {a.grain} by {a.ways}" for a in node.axes)
+            lines.append(f"{pad}parallel {axes}")
             lines += _print_body(node.body, depth + 1)
         elif isinstance(node, Copy):
             lines.append(f"{pad}copy {_show(node.dst)} <- {_show(node.src)}, {node.rows} rows of {node.row_bytes} B")
@@ -299,8 +348,8 @@ def _print_body(body: tuple[Node, ...], depth: int) -> list[str]:
     return lines
 
 
-def _print_fetch(fetch: tuple[Fetch, ...], pad: str) -> list[str]:
-    return [f"{pad}fetch {_show(f.dst)} <- {_show(f.src)}, {f.size_bytes} B" for f in fetch]
+def _print_fetch(fetch: tuple[Fetch, ...], pad: str, verb: str = "fetch") -> list[str]:
+    return [f"{pad}{verb} {_show(f.dst)} <- {_show(f.src)}, {f.size_bytes} B" for f in fetch]
 
 
 def _show(value: Pointer | Affine | None) -> str:

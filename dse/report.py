@@ -65,6 +65,8 @@ def totals_table(predicted: Figures, executed: Figures | None, forms: Sequence[M
         table.add_row("  of it, accesses to memories", f"{predicted['access_uj']:,.3f} µJ", "")
     for label, key in (("arena", "arena_bytes"), ("flash", "flash_bytes"), ("stack", "stack_bytes")):
         table.add_row(label, f"{count(predicted[key])} B", f"{count(run.get(key))} B")
+    if external := predicted.get("external_bytes"):
+        table.add_row("external memory", f"{count(external)} B", "")
     for region in predicted["peak_bytes"]:
         size = run.get("peak_bytes", {}).get(region)
         table.add_row(f"  {region}", f"{count(predicted['peak_bytes'][region])} B", f"{count(size)} B")

@@ -10,7 +10,7 @@ from typing import Any
 
 FAMILIES = ("linear", "probs", "attend", "vector")  # kernels chosen together; vector: everything that is no product
 PANELS = ("map", "query", "context", "input")
-SPLITS = ("heads", "rows")
+SPLITS = ("heads", "rows", "both")
 
 
 def family_of(op: str) -> str:

@@ -7,18 +7,20 @@ made and the answer is proved; else Optuna chooses which structures to try, one 
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 from dse.cost import Cost
 from dse.exact import Certificate, Exact, Limits
 from dse.knobs import Choice
-from dse.lattice import Prices, Setting, Sheet, build_sheet, choices, structure_of, structures
+from dse.lattice import Prices, Setting, Sheet, SheetKey, build_sheet, choices, key_of, structure_of, structures
 from dse.pareto import Point, front
 from dse.schedule import Schedule
 from dse.space import Space
+from dse.spread import cores, spread
 
 if TYPE_CHECKING:
     import optuna
@@ -95,13 +97,14 @@ def solve(
 
 
 def _all(space: Space, every: Sequence[Setting], prices: Prices, progress: Progress | None) -> list[Sheet]:
-    sheets, fastest = [], float("inf")
-    for structure in every:
-        sheets.append(build_sheet(space, structure, prices))
-        fastest = min(fastest, float(sheets[-1].cycles.min()))
+    missing, fastest = [structure for structure in every if key_of(structure) not in prices.sheets], float("inf")
+    build = functools.partial(build_sheet, space, prices=prices)
+    for done, (structure, sheet) in enumerate(zip(missing, spread(build, missing, cores()), strict=True), 1):
+        prices.sheets[key_of(structure)] = replace(sheet, space=space)  # that of a worker is a copy
+        fastest = min(fastest, float(sheet.cycles.min()))
         if progress is not None:
-            progress(len(sheets), len(every), fastest)
-    return sheets
+            progress(done, len(missing), fastest)
+    return [prices.sheets[key_of(structure)] for structure in every]
 
 
 def _explore(
@@ -114,9 +117,9 @@ def _explore(
     progress: Progress | None,
 ) -> list[Sheet]:
     """The sheets of the structures that Optuna (NSGA-II over form and common knobs) finds worth a trial."""
-    known = {tuple(structure.items()): structure for structure in structures(space)}
+    known = {key_of(structure): structure for structure in structures(space)}
     options = choices(list(known.values()))
-    sheets: dict[tuple[tuple[str, Choice], ...], Sheet] = {}
+    sheets: dict[SheetKey, Sheet] = {}
     best = float("inf")
 
     def objective(trial: optuna.Trial) -> Sequence[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dse.blocks import attention_blocks, feed_forward_blocks
 from dse.facts import facts_of
@@ -18,6 +18,8 @@ from dse.target import Target
 
 Point = Mapping[str, Choice]
 
+_FAMILIES = sorted(FAMILIES)
+
 
 @dataclass(frozen=True)
 class Space:
@@ -25,6 +27,7 @@ class Space:
 
     context: Context
     choices: tuple[tuple[str, tuple[Choice, ...]], ...]
+    _agreed: dict[object, bool] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def size(self) -> int:
@@ -45,9 +48,12 @@ class Space:
         attention = _attention(str(point["form"]), nest, heads, rows, map_rows, self.context, point["rows"])
         if attention is None:
             return None
-        kernels = tuple((family, str(point[family])) for family in sorted(FAMILIES))
-        panels = tuple(name for name in str(point["panels"]).split("+") if name != "none")
-        if not self._kernels_agree(str(point["form"]), heads, dict(kernels), panels):
+        kernels = tuple([(family, str(point[family])) for family in _FAMILIES])
+        panels = tuple([name for name in str(point["panels"]).split("+") if name != "none"])
+        asked = (point["form"], heads, kernels, panels)
+        if asked not in self._agreed:
+            self._agreed[asked] = self._kernels_agree(str(point["form"]), heads, dict(kernels), panels)
+        if not self._agreed[asked]:
             return None
         return Schedule(
             form=str(point["form"]),

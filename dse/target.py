@@ -15,12 +15,14 @@ MOST_CYCLES = 10_000
 MOST_LINES = 1024  # of the device model
 STACK_PAD = 16  # between the stacks of a cluster (kernels/port/gap9)
 COPIES_BYTES = 64  # numbers of the copies a stage of a cluster waits for (codegen/templates/network.c.j2)
+LOADS_BYTES = 16  # the numbers of its loads, and of the last one a stage waits for (there and kernels/port/gap9)
 GUARD_BYTES = 64  # 32 before and 32 after every arena (kernels/port/*/link.ld)
 
 
 @dataclass(frozen=True)
 class Region:
-    """A span of memory. `kind` is "ram", "flash" or "code": RAM that holds functions, copied there at start-up.
+    """A span of memory. `kind` is "ram", "flash", "code": RAM that holds functions, copied there at start-up, or
+    "external": memory behind that of a cluster, from which constants are loaded into its far RAM.
 
     With wait states on, filling one unit of a cache from it takes fill_cycles + wait_states * fill_cycles_per_wait_state
     (0: it answers at once and is not cached), a store or a line written back store_cycles. pj_per_byte: energy of a byte
@@ -61,6 +63,7 @@ class Cluster:
     fork_cycles: starting all cores on a function and waiting for the last; copy_cycles, wait_cycles: starting a copy, and
     asking for one that has ended. A copy takes copy_latency_cycles and its bytes at copy_bytes_per_cycle, one after
     another; it has at most most_copy_bytes, and at most most_copies are under way. code_cache_bytes: of all cores together.
+    A load from external memory takes load_latency_cycles, and load_cycles_per_byte; loads follow one another, too.
     """
 
     workers: int = 0
@@ -72,6 +75,8 @@ class Cluster:
     most_copy_bytes: int = 1 << 30
     most_copies: int = 1 << 10
     code_cache_bytes: int = 1 << 30
+    load_latency_cycles: int = 0
+    load_cycles_per_byte: int = 1
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,19 @@ class Target:
             raise ValueError(f"--cores {count}: {self.name} has {self.cores}")
         return replace(self, cores=count)
 
+    def with_image(self, most_bytes: int) -> Target:
+        """This target with flash cut down to that, what it loses given to the RAM right behind it; where no external memory
+        can hold the constants instead, the target as it is."""
+        flash = next(region for region in self.regions if region.kind == "flash")
+        cut = max(0, flash.size_bytes - most_bytes)
+        if self.external() is None or cut == 0:
+            return self
+        behind = flash.base + flash.size_bytes
+        changed = {flash.name: replace(flash, size_bytes=most_bytes)}
+        for ram in (region for region in self.regions if region.kind == "ram" and region.base == behind):
+            changed[ram.name] = replace(ram, base=ram.base - cut, size_bytes=ram.size_bytes + cut)
+        return replace(self, regions=tuple(changed.get(region.name, region) for region in self.regions))
+
     @property
     def is_cluster(self) -> bool:
         """True when work is given to cores, however few, and constants are fetched to them."""
@@ -140,7 +158,9 @@ class Target:
         """The RAM regions with what is left for arenas: without guard bytes and, in the first, without the stack."""
         ram = [region for region in self.regions if region.kind == "ram"]
         left = [region.size_bytes - GUARD_BYTES for region in ram]
-        left[0] -= self.stacks_bytes() + (COPIES_BYTES if self.is_cluster else 0)
+        left[0] -= (
+            self.stacks_bytes() + (COPIES_BYTES if self.is_cluster else 0) + (LOADS_BYTES if self.external() else 0)
+        )
         return tuple(replace(region, size_bytes=size) for region, size in zip(ram, left, strict=True))
 
     def near(self) -> tuple[Region, ...]:
@@ -160,6 +180,10 @@ class Target:
         """The RAM that functions can run from; None when they always run from flash."""
         return next((region for region in self.regions if region.kind == "code"), None)
 
+    def external(self) -> Region | None:
+        """The memory that constants are loaded from when the flash of a cluster cannot hold them; None without one."""
+        return next((region for region in self.regions if region.kind == "external"), None)
+
     def flash_bytes(self) -> int:
         """Bytes of all flash regions."""
         return sum(region.size_bytes for region in self.regions if region.kind == "flash")
@@ -172,7 +196,7 @@ class Target:
         """Energy of accesses as (region, "read" | "write", bytes), constants in "flash"; 0 for regions without a figure."""
         known = {region.name: region.pj_per_byte for region in self.regions}
         known |= {"flash": next(region.pj_per_byte for region in self.regions if region.kind == "flash")}
-        return sum(1e-12 * known[name] * count for name, _, count in moved_bytes)
+        return sum(1e-12 * known.get(name, 0.0) * count for name, _, count in moved_bytes)
 
 
 _SCALARS: dict[str, type] = {
@@ -283,6 +307,8 @@ def _check(target: Target, where: str) -> None:
             raise ValueError(f"{where}: point {clock}: wait_states must lie in 0..{target.max_wait_states}")
     if target.max_wait_states and (target.code_cache is None or target.data_cache is None):
         raise ValueError(f"{where}: max_wait_states = {target.max_wait_states} needs [cache.code] and [cache.data]")
+    if target.external() and target.far() is None:
+        raise ValueError(f"{where}: a region of kind external needs [cluster] and a second region of kind ram")
     first = next(region for region in target.regions if region.kind == "ram")
     if not 0 <= target.stack_bytes < first.size_bytes:
         raise ValueError(f"{where}: stack_bytes = {target.stack_bytes} must lie in 0..{first.size_bytes - 1}")
@@ -310,8 +336,8 @@ def _region(entry: object, where: str) -> Region:
         raise ValueError(f"{where}: pj_per_byte = {region.pj_per_byte} must not be negative")
     if not all(0 <= getattr(region, key) <= MOST_CYCLES for key in times):
         raise ValueError(f"{where}: {', '.join(times)} must lie in 0..{MOST_CYCLES}")
-    if region.kind not in ("ram", "flash", "code"):
-        raise ValueError(f"{where}: kind = {region.kind!r} must be ram, flash or code")
+    if region.kind not in ("ram", "flash", "code", "external"):
+        raise ValueError(f"{where}: kind = {region.kind!r} must be ram, flash, code or external")
     if not (0 <= region.base < 2**32 and 0 < region.size_bytes <= 2**28):
         raise ValueError(f"{where}: base must be a 32-bit address and size_bytes in 1..{2**28}")
     return region

@@ -51,12 +51,11 @@ class Device:
     @property
     def flash_bytes(self) -> int:
         """Bytes of the firmware in non-volatile memory: code, constants and the initial values of .data."""
-        flash = [region for region in self._memory.regions if region[0] == "flash"]
-        segments = self._elf.segments
-        if flash:  # without flash the whole image is loaded from outside
-            _, base, size_bytes = flash[0]
-            segments = tuple(s for s in segments if base <= s.load_address < base + size_bytes)
-        return sum(len(segment.data) for segment in segments)
+        spans = {name: (base, base + size_bytes) for name, base, size_bytes in self._memory.regions}
+        first, end = spans.get("flash", (0, 1 << 32))  # without flash the whole image is loaded from outside,
+        external = range(*spans.get("l3", (0, 0)))  # but for what lies behind it
+        inside = [s for s in self._elf.segments if first <= s.load_address < end and s.load_address not in external]
+        return sum(len(segment.data) for segment in inside)
 
     def symbol(self, name: str) -> Symbol:
         """The address (Thumb bit removed) and size of a symbol of the firmware; KeyError if it has none such."""

@@ -22,7 +22,7 @@ class MemoryMap:
     """Regions as (name, base, size in bytes). The one called "flash" is read-only and executable, others are RAM.
 
     `target` knows the caches and what the regions cost; without it every memory answers at once.
-    On RISC-V "l1" is the banked memory of a cluster and "l2" the slow one behind it.
+    On RISC-V "l1" is the banked memory of a cluster, "l2" the slow one behind it, "l3" external memory, for loads only.
     """
 
     regions: tuple[tuple[str, int, int], ...]

@@ -32,7 +32,7 @@ _WHAT = {
     11: "DMA transfer outside L1 and L2, of zero bytes, or one too many",
 }
 _WITH_ADDRESS = (4, 5, 6, 7, 11)
-_KINDS = {"flash": 0, "l1": 2, "l2": 3, "l2_data": 3}
+_KINDS = {"flash": 0, "l1": 2, "l2": 3, "l2_data": 3, "l3": 4}
 _RAM, _L2 = 1, 3
 _MARK_STOP = 0xFFFF
 _AWAKE, _HALTED = 0, 3

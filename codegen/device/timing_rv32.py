@@ -12,7 +12,8 @@ first come first served, lower core first. L2 answers a core in 15 cycles, loads
 instruction caches are 512 B private and 4 KB shared, 16-byte lines, 4 ways, replaced
 round robin (private) and at random from a fixed seed (shared): sizes from the
 facts, organisation assumed; prices chosen so that straight loops cost what the facts say. The DMA moves 8 bytes a cycle
-in order of issue; a beat waits for its banks like a core does and never crosses the end of a row.
+in order of issue; a beat waits for its banks like a core does and never crosses the end of a row. Loads from external
+memory (L3) are one byte a cycle, the upper end of what the facts say, after an assumed latency.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class Rv32Core:
     dma_start: int = 0
     dma_end: int = 0
     dma_beat_bytes: int = 8
+    load_start: int = 0
+    load_byte: int = 1
     private_miss: int = 0
     shared_miss: int = 0
     cluster_base: int = 0
@@ -68,6 +71,8 @@ GAP9_CLUSTER = Rv32Core(
     dma_access=1,
     dma_start=2,
     dma_end=1,
+    load_start=200,
+    load_byte=1,
     private_miss=2,
     shared_miss=16,
     cluster_base=0x1000_0000,

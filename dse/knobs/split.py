@@ -1,4 +1,5 @@
-"""split: what a core takes of the attention map on a cluster, heads or query rows; other work is cut as balances."""
+"""split: what a core takes of the attention map on a cluster, heads or query rows or some of both; other work is cut as
+balances."""
 
 from dse.knobs.context import Choice, Context
 from dse.schedule import SPLITS
@@ -8,5 +9,7 @@ AXIS = "attention"
 
 
 def choices(context: Context) -> tuple[Choice, ...]:
-    """Both on several cores."""
-    return SPLITS if context.cores > 1 and context.has_attention else SPLITS[:1]
+    """On several cores heads and rows; both at once where heads alone leave cores idle."""
+    if context.cores == 1 or not context.has_attention:
+        return SPLITS[:1]
+    return SPLITS if context.heads % context.cores else SPLITS[:2]

@@ -1,4 +1,4 @@
-/* The five functions a board gives to an emitted project, and five more that only a cluster has. kernels/port/<board>/
+/* The five functions a board gives to an emitted project, and seven more that only a cluster has. kernels/port/<board>/
  * holds the memory map, kernels/port/cortex-m/ what every Cortex-M board shares. The kernels need none of this.
  */
 #ifndef TLF_PORT_H
@@ -40,5 +40,12 @@ int32_t tlf_port_copy_rows(void *to, const void *from, int32_t rows, int32_t row
 
 /* Returns when that copy has ended; its number may then be given to another. */
 void tlf_port_copy_wait(int32_t copy);
+
+/* Starts a copy from external memory (L3) to L2 and returns its number before it has ended; used by networks whose weights L2
+ * cannot hold. Loads end in the order of their start; at most 16 are not yet waited for. */
+int32_t tlf_port_load(void *to, const void *from, int32_t size_bytes);
+
+/* Returns when that load, and so every earlier one, has ended. */
+void tlf_port_load_wait(int32_t load);
 
 #endif

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cost_models.cluster import critical_path
 from dse import cluster, execute, fetch, ops, pipeline
 from dse.interpret import interpret
 from dse.load.hyper import HyperParameters
@@ -113,6 +114,17 @@ def test_heads_that_add_into_the_same_sums_are_not_split(monkeypatch):
     monkeypatch.setattr(cluster, "_heads_collide", lambda heads: False)
     with pytest.raises(OverlapError, match="accumulators: core 1"):
         interpret(_program(schedule, 4)[2], x)
+
+
+@pytest.mark.parametrize(("split", "most"), [("heads", 9), ("rows", 8), ("both", 5)])
+def test_some_rows_of_some_heads_balance_what_heads_or_rows_leave_idle(split, most):
+    """4 heads x 9 rows on 8 cores: the core with most has a head, two rows of each head, or five rows of one."""
+    schedule = Schedule("none", Attention(heads=4, rows=9, map_rows=5, query="rows", output="after"), split=split)
+    want, x, program = _program(schedule, 8)
+    assert np.array_equal(interpret(program, x).output, want)
+    (group,) = (stage for stage in program.stages if stage.name.endswith("group"))
+    scores = [item for item in critical_path(group).calls if item.call.op.startswith("probs")]
+    assert sum(item.times * item.sizes["m"] for item in scores) == most
 
 
 def test_a_stage_reads_its_constants_only_after_their_copy():

@@ -18,7 +18,7 @@ from dse.blocks import parts
 from dse.kernel import variants_by_op
 from dse.load.hyper import HyperParameters
 from dse.lower import lower, lower_part
-from dse.program import Buffer, Call, Constant, Fetch, Loop, Parallel, Pointer, Program, Stage, affine, symbol
+from dse.program import Axis, Buffer, Call, Constant, Fetch, Loop, Parallel, Pointer, Program, Stage, affine, symbol
 from dse.space import build_space
 from dse.target import Cluster, load_target, parse_target
 
@@ -79,7 +79,7 @@ def _macs(calls):
 
 def test_the_largest_share_is_the_critical_one():
     call = Call("k", "zero", "op", (("n", symbol("share_n")),))
-    inner = Loop("i", affine(3), 1, (Parallel("share", affine(10), 4, 2, (call,)),))
+    inner = Loop("i", affine(3), 1, (Parallel((Axis("share", affine(10), 4, 2),), (call,)),))
     path = critical_path(Stage("s", ("op",), (inner,)))
     assert [(item.sizes, item.times) for item in path.calls] == [({"n": 6}, 3)]  # shares of 4 and 6
     assert (path.forks, path.iterations) == (3, 3)

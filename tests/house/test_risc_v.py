@@ -63,8 +63,9 @@ def test_gap8_is_the_same_cluster_in_smaller_memories(tmp_path: Path) -> None:
     assert result.bit_exact
 
 
-def test_what_does_not_fit_l2_is_an_overrun_that_names_it() -> None:
+def test_what_does_not_fit_l2_lies_in_external_memory() -> None:
     sizes = {"s": 64, "e": 256, "p": 64, "h": 4, "f": 1024, "layers": 1}
     house = pipeline.prepare(None, "gap8", scope="block", hyper=sizes)
     cost = house.price(next(iter(house.space.schedules())))
-    assert [overrun.region for overrun in cost.overruns if overrun.capacity_bytes == 393216] == ["flash"]
+    assert cost.external_bytes > 393216
+    assert not {"flash", "l3"} & {overrun.region for overrun in cost.overruns}

@@ -28,6 +28,11 @@
 #define DMA_EXT_2D (1u << 19)
 #define DMA_NOTIFY (1u << 20)
 #define DMA_L1_2D (1u << 23)
+#define LOADER 0x204800u
+#define LOADER_TO 0x0u
+#define LOADER_FROM 0x4u
+#define LOADER_BYTES 0x8u
+#define LOADER_ENDED 0xcu
 #define SETTLE_INSTRUCTIONS 100000u
 
 uint64_t tlf_rv32_bytes(void);
@@ -329,11 +334,68 @@ static int32_t store_dma(rv_machine *m, uint32_t id, uint32_t offset, uint32_t v
     return 1;
 }
 
+/* Loads from external memory to L2, one after another. Bytes arrive when a core sees that the load has ended: whoever does
+ * not look works on what was there before. */
+static int32_t store_loader(rv_machine *m, uint32_t id, uint32_t offset, uint32_t value)
+{
+    rv_core *core = &m->core[id];
+    rv_load *next = &m->next_load;
+    core->v.time += m->config.dma_access - 1;
+    switch (offset) {
+    case LOADER_TO: next->to = value; return 1;
+    case LOADER_FROM: next->from = value; return 1;
+    case LOADER_BYTES: break;
+    default: return 0;
+    }
+    if (m->loads_started - m->loads_ended == RV_TRANSFERS || value == 0) {
+        rv_stop(m, id, RV_DMA_FAULT, next->from);
+        return 1;
+    }
+    next->end = core->v.time;
+    if (m->loads_started != m->loads_ended) {
+        const uint64_t before = m->load[(m->loads_started - 1) % RV_TRANSFERS].end;
+        next->end = before > next->end ? before : next->end;
+    }
+    next->end += m->config.load_start + (uint64_t)value * m->config.load_byte;
+    next->bytes = value;
+    m->load[m->loads_started++ % RV_TRANSFERS] = *next;
+    return 1;
+}
+
+static int32_t load_loader(rv_machine *m, uint32_t id, uint32_t offset, uint32_t target)
+{
+    rv_core *core = &m->core[id];
+    core->v.time += m->config.dma_access - 1;
+    if (offset != LOADER_ENDED) {
+        return 0;
+    }
+    while (m->loads_ended != m->loads_started && m->load[m->loads_ended % RV_TRANSFERS].end <= core->v.time) {
+        const rv_load *l = &m->load[m->loads_ended % RV_TRANSFERS];
+        rv_region *source;
+        rv_region *sink;
+        const uint8_t *from = rv_find(m, l->from, l->bytes, &source);
+        uint8_t *to = rv_find(m, l->to, l->bytes, &sink);
+        if (from == 0 || to == 0 || source->kind != KIND_EXTERNAL || sink->kind != KIND_L2) {
+            rv_stop(m, id, RV_DMA_FAULT, from == 0 || source->kind != KIND_EXTERNAL ? l->from : l->to);
+            return 1;
+        }
+        for (uint32_t i = 0; i < l->bytes; i++) {
+            to[i] = from[i];
+        }
+        m->loads_ended++;
+    }
+    core->v.x[target] = m->loads_ended;
+    return 1;
+}
+
 int32_t rv_device_load(rv_machine *m, uint32_t id, uint32_t address, uint32_t target, uint32_t may_sleep)
 {
     const uint32_t offset = address - m->config.cluster_base;
     if (offset >= EVENT_UNIT && offset < DMA) {
         return load_event_unit(m, id, offset - EVENT_UNIT, target, may_sleep);
+    }
+    if (offset >= LOADER && offset < LOADER + 16 && !may_sleep) {
+        return load_loader(m, id, offset - LOADER, target);
     }
     return offset >= DMA && offset < DMA + 8 && !may_sleep ? load_dma(m, id, offset - DMA, target) : 0;
 }
@@ -343,6 +405,9 @@ int32_t rv_device_store(rv_machine *m, uint32_t id, uint32_t address, uint32_t v
     const uint32_t offset = address - m->config.cluster_base;
     if (offset >= EVENT_UNIT && offset < DMA) {
         return store_event_unit(m, id, offset - EVENT_UNIT, value);
+    }
+    if (offset >= LOADER && offset < LOADER + 16) {
+        return store_loader(m, id, offset - LOADER, value);
     }
     return offset >= DMA && offset < DMA + 8 ? store_dma(m, id, offset - DMA, value) : 0;
 }
@@ -379,6 +444,7 @@ static void dma_beat(rv_machine *m)
     inside = rv_find(m, l1, bytes, &l1_region);
     outside = rv_find(m, ext, bytes, &ext_region);
     if (inside == 0 || outside == 0 || l1_region->kind != KIND_TCDM || ext_region->kind == KIND_TCDM ||
+        ext_region->kind == KIND_EXTERNAL ||
         (!t->to_l1 && ext_region->kind == KIND_FLASH)) {
         rv_stop(m, t->core, RV_DMA_FAULT, inside == 0 || l1_region->kind != KIND_TCDM ? l1 : ext);
         return;

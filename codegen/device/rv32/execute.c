@@ -81,7 +81,7 @@ static void load(rv_machine *m, rv_core *core, uint32_t id, uint32_t address, ui
     const uint32_t bytes = sizes[width];
     const uint8_t *p = rv_find(m, address, bytes, &region);
     uint32_t value;
-    if (p == 0) {
+    if (p == 0 || region->kind == KIND_EXTERNAL) {
         if (!is_device(m, address) || !rv_device_load(m, id, address, rd, 0)) {
             rv_stop(m, id, RV_READ_FAULT, address);
         }
@@ -106,7 +106,7 @@ static void store(rv_machine *m, rv_core *core, uint32_t id, uint32_t address, u
         if (!is_device(m, address) || !rv_device_store(m, id, address, value)) {
             rv_stop(m, id, RV_WRITE_FAULT, address);
         }
-    } else if (region->kind == KIND_FLASH) {
+    } else if (region->kind == KIND_FLASH || region->kind == KIND_EXTERNAL) {
         rv_stop(m, id, RV_PROTECTED, address);
     } else {
         e->cycles += access_cycles(m, core, region, address, bytes);

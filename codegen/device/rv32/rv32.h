@@ -38,7 +38,7 @@ enum rv_status {
     RV_IDLE
 };
 
-enum rv_kind { KIND_FLASH, KIND_RAM, KIND_TCDM, KIND_L2 };
+enum rv_kind { KIND_FLASH, KIND_RAM, KIND_TCDM, KIND_L2, KIND_EXTERNAL }; /* the last: for loads only */
 
 typedef struct {
     uint8_t *host;
@@ -69,6 +69,8 @@ typedef struct {
     uint32_t dma_start; /* from the last command word to the first beat */
     uint32_t dma_end; /* from the last beat to the event */
     uint32_t dma_beat_bytes;
+    uint32_t load_start; /* of a load from external memory, to its first byte */
+    uint32_t load_byte;
     uint32_t private_miss; /* instruction line found in the shared cache; 0 and 0: no caches */
     uint32_t shared_miss; /* more, when it comes from L2 */
     uint32_t cluster_base; /* the L1 address, the peripherals follow; 0: no cluster */
@@ -143,6 +145,11 @@ typedef struct {
 } rv_transfer;
 
 typedef struct {
+    uint64_t end;
+    uint32_t to, from, bytes;
+} rv_load;
+
+typedef struct {
     rv_config config;
     rv_region region[RV_MAX_REGIONS];
     uint32_t regions;
@@ -166,6 +173,9 @@ typedef struct {
     uint32_t dma_head, dma_tail; /* ever taken, ever pushed */
     uint64_t dma_time;
     uint32_t tag_busy[16], tag_taken[16]; /* transfers under way; allocated */
+    rv_load load[RV_TRANSFERS];
+    rv_load next_load;
+    uint32_t loads_ended, loads_started; /* ever */
     rv_cache shared;
 } rv_machine;
 

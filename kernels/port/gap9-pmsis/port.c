@@ -12,6 +12,17 @@ typedef struct {
 #define L1 0x10000000u
 #define L1_BYTES 0x20000u
 
+#define LOADS 16
+#ifndef TLF_EXTERNAL_BASE
+#define TLF_EXTERNAL_BASE 0x80000000u /* of the section .tlf_external.l3 */
+#endif
+
+/* Networks with constants in external memory only: the application sets it to the opened device that holds the section
+ * from its address 0 on. */
+struct pi_device *tlf_external_device;
+
+static PI_L1 pi_cl_ram_req_t requests[LOADS];
+static uint32_t started, ended; /* loads, ever */
 static PI_L1 pi_cl_dma_cmd_t commands[COPIES];
 static uint32_t used; /* one bit a command: taken by the one core that copies */
 
@@ -98,4 +109,18 @@ void tlf_port_copy_wait(int32_t copy)
 {
     pi_cl_dma_cmd_wait(&commands[copy]);
     used &= ~(1u << copy);
+}
+
+int32_t tlf_port_load(void *to, const void *from, int32_t size_bytes)
+{
+    const uint32_t address = (uint32_t)(uintptr_t)from - TLF_EXTERNAL_BASE;
+    pi_cl_ram_read(tlf_external_device, address, to, (uint32_t)size_bytes, &requests[started % LOADS]);
+    return (int32_t)started++;
+}
+
+void tlf_port_load_wait(int32_t load)
+{
+    for (; (int32_t)(ended - (uint32_t)load) <= 0; ended++) {
+        pi_cl_ram_read_wait(&requests[ended % LOADS]);
+    }
 }

@@ -50,4 +50,11 @@
 #define TLF_DMA_EXT_2D (1 << 19)
 #define TLF_DMA_NOTIFY (1 << 20)
 
+/* Copies from external memory (L3) to L2: of no documented chip, on a GAP9 it is the SDK's work (gap9-pmsis). */
+#define TLF_LOADER 0x10204800
+#define TLF_LOADER_TO 0x0
+#define TLF_LOADER_FROM 0x4
+#define TLF_LOADER_BYTES 0x8 /* written last: starts */
+#define TLF_LOADER_ENDED 0xc /* loads that have ended, ever */
+
 #endif

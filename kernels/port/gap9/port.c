@@ -87,6 +87,28 @@ int32_t tlf_port_copy_rows(void *to, const void *from, int32_t rows, int32_t row
     return copy;
 }
 
+static inline volatile uint32_t *loader_register(uint32_t offset)
+{
+    return (volatile uint32_t *)(TLF_LOADER + offset);
+}
+
+int32_t tlf_port_load(void *to, const void *from, int32_t size_bytes)
+{
+    static uint32_t started;
+    __asm__ volatile("" ::: "memory");
+    *loader_register(TLF_LOADER_TO) = (uint32_t)to;
+    *loader_register(TLF_LOADER_FROM) = (uint32_t)from;
+    *loader_register(TLF_LOADER_BYTES) = (uint32_t)size_bytes;
+    return (int32_t)started++;
+}
+
+void tlf_port_load_wait(int32_t load)
+{
+    while ((int32_t)(*loader_register(TLF_LOADER_ENDED) - (uint32_t)load) <= 0) {
+    }
+    __asm__ volatile("" ::: "memory");
+}
+
 /* The DMA's event is enabled here only: left over from a copy that ended unwaited, it must not end a barrier. */
 void tlf_port_copy_wait(int32_t copy)
 {

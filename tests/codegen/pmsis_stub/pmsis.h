@@ -60,6 +60,21 @@ static inline void pi_cl_dma_cmd(uint32_t ext, uint32_t loc, uint32_t size, pi_c
     stub_2d--;
 }
 
+struct pi_device {
+    const uint8_t *memory; /* of the stub: what the device holds from its address 0 on */
+};
+typedef struct {
+    uint32_t size;
+} pi_cl_ram_req_t;
+
+static inline void pi_cl_ram_read(struct pi_device *device, uint32_t from, void *to, uint32_t size, pi_cl_ram_req_t *request)
+{
+    request->size = size;
+    memcpy(to, device->memory + from, size);
+}
+
+static inline void pi_cl_ram_read_wait(pi_cl_ram_req_t *request) { stub_waits += request->size != 0; }
+
 static inline void pi_cl_dma_cmd_wait(pi_cl_dma_cmd_t *command) { stub_waits += (uint32_t)command->id; }
 
 #endif
