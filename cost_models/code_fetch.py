@@ -70,7 +70,7 @@ class CodeFetch:
                 since = cold.copy()
                 for stage_cold in self._before[last:]:
                     since |= stage_cold
-                lost += cycles * self._lost_share(self._cycles_of(since))
+                lost += cycles * self._lost_share(self._cycles_of(since), len(since))
         self._before.append(cold)
         return exact(lost)
 
@@ -90,7 +90,7 @@ class CodeFetch:
                 turns = -(-node.extent.evaluate(sizes) // node.step)
                 inner, further = self._pass(node.body, dict(sizes) | {f"{node.var}_n": node.step})
                 once = self._cycles_of(inner)
-                lost += turns * further + (turns - 1) * once * self._lost_share(once)
+                lost += turns * further + (turns - 1) * once * self._lost_share(once, len(inner))
                 cold = {name: max(cold.get(name, 0.0), inner.get(name, 0.0)) for name in cold | inner}
         return cold, lost
 
@@ -106,12 +106,14 @@ class CodeFetch:
         seen |= set(functions)
         return 1 - known / max(1, sum(functions.values()))
 
-    def _lost_share(self, cycles: float) -> float:
-        """Of code that takes so long to fetch, the share that does not stay while it runs again and again."""
-        if self._cache is None or self._row == 0:
+    def _lost_share(self, cycles: float, kernels: int) -> float:
+        """Of the code of that many kernels, which takes so long to fetch, the share that does not stay while it runs again
+        and again. A kernel is shorter than a way: it has one line in a set at most."""
+        if self._cache is None:
             return 0.0
-        runs = min(1.0, cycles / self._fill * self._cache.line_bytes / self._row)
-        layers = self._row / (self._cache.size_bytes / self._cache.ways)
+        way = self._cache.size_bytes / self._cache.ways
+        layers = min(self._row / way, float(kernels))
+        runs = min(1.0, cycles / self._fill * self._cache.line_bytes / way / layers)
         least = math.floor(layers)
         over = [_beyond(lines, self._cache.ways, runs) for lines in (least, least + 1)]
         return ((least + 1 - layers) * over[0] + (layers - least) * over[1]) / (layers * runs) if runs else 0.0
