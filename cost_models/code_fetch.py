@@ -70,7 +70,7 @@ class CodeFetch:
                 since = cold.copy()
                 for stage_cold in self._before[last:]:
                     since |= stage_cold
-                lost += cycles * self._lost_share(self._cycles_of(since), len(since))
+                lost += cycles * self._lost_share(self._cycles_of(since), since)
         self._before.append(cold)
         return exact(lost)
 
@@ -90,7 +90,7 @@ class CodeFetch:
                 turns = -(-node.extent.evaluate(sizes) // node.step)
                 inner, further = self._pass(node.body, dict(sizes) | {f"{node.var}_n": node.step})
                 once = self._cycles_of(inner)
-                lost += turns * further + (turns - 1) * once * self._lost_share(once, len(inner))
+                lost += turns * further + (turns - 1) * once * self._lost_share(once, inner)
                 cold = {name: max(cold.get(name, 0.0), inner.get(name, 0.0)) for name in cold | inner}
         return cold, lost
 
@@ -106,13 +106,15 @@ class CodeFetch:
         seen |= set(functions)
         return 1 - known / max(1, sum(functions.values()))
 
-    def _lost_share(self, cycles: float, kernels: int) -> float:
-        """Of the code of that many kernels, which takes so long to fetch, the share that does not stay while it runs again
-        and again. A kernel is shorter than a way: it has one line in a set at most."""
-        if self._cache is None:
+    def _lost_share(self, cycles: float, cold: Cold) -> float:
+        """Of the code of these kernels, which takes so long to fetch, the share that does not stay while it runs again and
+        again. They lie in one row; a kernel is shorter than a way and has one line in a set at most."""
+        if self._cache is None or not cold:
             return 0.0
         way = self._cache.size_bytes / self._cache.ways
-        layers = min(self._row / way, float(kernels))
+        fits = [self._calibration.kernels[name] for name in cold]
+        row = sum({name: size for fit in fits for name, size in fit.functions.items()}.values())
+        layers = min((row + self._calibration.call_code_bytes * len(cold)) / way, float(len(cold)))
         runs = min(1.0, cycles / self._fill * self._cache.line_bytes / way / layers)
         least = math.floor(layers)
         over = [_beyond(lines, self._cache.ways, runs) for lines in (least, least + 1)]
