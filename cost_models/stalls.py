@@ -18,7 +18,7 @@ from cost_models.counts import CallCount, Sizes, call_traffic
 from cost_models.sets import Piece, lost_share, reach
 from dse.kernel import Kernel
 from dse.layout import even
-from dse.program import Affine, Call, Loop, Node, Pointer, Program, Stage
+from dse.program import Affine, Buffer, Call, Loop, Node, Pointer, Program, Stage
 from dse.target import Cache, Region, Target
 
 SPARE_BYTES = 32  # of a data cache: what else a kernel reads from flash between two tiles
@@ -34,12 +34,25 @@ class Stalled:
 
 
 @dataclass(frozen=True)
+class _Home:
+    """Where a buffer or constant lies; buffers that begin at the same address, one after another, share a place."""
+
+    region: Region
+    place: str
+
+
+def _place(buffer: Buffer) -> str:
+    return f"{buffer.region}+{buffer.offset_bytes}"
+
+
+@dataclass(frozen=True)
 class _Touch:
     """An operand of a call in a slow memory: bytes that a turn touches, bytes that miss over all turns, and the share of
     the cache's sets that it can lie in."""
 
     pointer: Pointer
     region: Region
+    place: str
     bytes: float
     missed: float
     reach: float
@@ -77,13 +90,13 @@ def stage_stalls(
     cache, slow = target.data_cache, slow_regions(target, wait_states)
     if not slow or cache is None:
         return ()
-    homes = {b.name: slow[b.region] for b in program.buffers if b.region in slow}
-    homes |= {c.name: slow["flash"] for c in program.constants}
+    homes = {b.name: _Home(slow[b.region], _place(b)) for b in program.buffers if b.region in slow}
+    homes |= {c.name: _Home(slow["flash"], c.name) for c in program.constants}
     fill = fill_cycles(slow["flash"], wait_states)
     found = []
     visits = _visit(stage.body, {}, homes, cache)
     if recent is not None:
-        visits = _warm(visits, recent, {b.name for b in program.buffers}, cache)
+        visits = _warm(visits, recent, {_place(b) for b in program.buffers}, cache)
     for visit in visits:
         item = visit.item
         units = [(touch.region, touch.missed) for touch in visit.touches]
@@ -108,7 +121,7 @@ def _warm(visits: list[_Visit], recent: dict[str, float], buffers: set[str], cac
     for visit in visits:
         touches = []
         for touch in visit.touches:
-            base = touch.pointer.base
+            base = touch.place
             touches.append(replace(touch, missed=max(0.0, touch.missed - touch.bytes * (base in cached))))
             recent[base] = max(recent.pop(base, 0.0), touch.bytes)
             cached.discard(base)
@@ -116,7 +129,7 @@ def _warm(visits: list[_Visit], recent: dict[str, float], buffers: set[str], cac
     return found
 
 
-def _visit(body: tuple[Node, ...], sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> list[_Visit]:
+def _visit(body: tuple[Node, ...], sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) -> list[_Visit]:
     """The calls of a body; of what one of its calls or loops touched before, only what did not stay misses again."""
     found: list[_Visit] = []
     seen: dict[str, int] = {}
@@ -130,10 +143,10 @@ def _visit(body: tuple[Node, ...], sizes: Sizes, homes: Mapping[str, Region], ca
         for index in range(begin, len(found)):
             touches = []
             for touch in found[index].touches:
-                base = touch.pointer.base
+                base = touch.place
                 known = base in seen and base not in here
                 touches.append(touch.kept(1 - _lost(base, found, seen[base], index, cache)) if known else touch)
-            here |= {touch.pointer.base: index for touch in touches}
+            here |= {touch.place: index for touch in touches}
             found[index] = replace(found[index], touches=tuple(touches))
         seen |= here
     return found
@@ -147,7 +160,7 @@ def _lost(base: str, visits: list[_Visit], last: int, first: int, cache: Cache) 
     most: dict[str, Piece] = {}
     for visits_of, weight in ((between, 1.0), ([visits[last], visits[first]], 0.5)):
         for touch in (touch for visit in visits_of for touch in visit.touches):
-            name = touch.pointer.base
+            name = touch.place
             size = touch.bytes * (1.0 if name == base else weight)
             size += most[name].bytes if weight < 1 and name != base and name in most else 0.0
             if name not in most or most[name].bytes < size:
@@ -156,7 +169,7 @@ def _lost(base: str, visits: list[_Visit], last: int, first: int, cache: Cache) 
     return lost_share(own, most.values(), cache)
 
 
-def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> list[_Visit]:
+def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) -> list[_Visit]:
     """A loop's calls over all its turns: full ones, then the ragged last."""
     full, rest = divmod(loop.extent.evaluate(sizes), loop.step)
     found: list[_Visit] = []
@@ -165,16 +178,16 @@ def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -
             continue
         inner = _visit(loop.body, dict(sizes) | {f"{loop.var}_n": count}, homes, cache)
         new = int(not found)  # the ragged turn finds what the others have left
-        last = {touch.pointer.base: index for index, visit in enumerate(inner) for touch in visit.touches}
+        last = {touch.place: index for index, visit in enumerate(inner) for touch in visit.touches}
         seen: set[str] = set()
         for index, visit in enumerate(inner):
             touches = []
             for touch in visit.touches:
-                base, lost = touch.pointer.base, 1.0
+                base, lost = touch.place, 1.0
                 if base not in seen and turns > new and not _moves(touch, loop.var):
                     lost = _lost(base, inner, last[base], index, cache)
                 touches.append(_over(touch, loop.var, turns, new, lost))
-            seen |= {touch.pointer.base for touch in touches}
+            seen |= {touch.place for touch in touches}
             found.append(
                 replace(visit, item=replace(visit.item, times=visit.item.times * turns), touches=tuple(touches))
             )
@@ -192,7 +205,7 @@ def _over(touch: _Touch, var: str, turns: int, new: int, lost: float) -> _Touch:
     return replace(touch, missed=touch.missed * turns).kept((1 - lost) * (turns - new))
 
 
-def _call(call: Call, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> _Visit:
+def _call(call: Call, sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) -> _Visit:
     values = {k: v.evaluate(sizes) if v.terms else v.const for k, v in call.arguments if isinstance(v, Affine)}
     pointers = {k: v for k, v in call.arguments if isinstance(v, Pointer)}
     traffic = {field: max(moved) for field, moved in call_traffic(call, values).items()}
@@ -209,7 +222,8 @@ def _call(call: Call, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -
         if passes > 1:  # what passes by meanwhile: a share of all the rest
             rest = sum(other for name, other in slow.items() if name != field) / passes
             passes = 1 + (passes - 1) * lost_share(piece, (Piece(rest),), cache)
-        touches.append(_Touch(pointers[field], homes[pointers[field].base], size, size * passes, piece.reach))
+        home = homes[pointers[field].base]
+        touches.append(_Touch(pointers[field], home.region, home.place, size, size * passes, piece.reach))
     return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(call.op, call.layout, values, cache))
 
 
