@@ -108,13 +108,15 @@ class CodeFetch:
 
     def _lost_share(self, cycles: float, cold: Cold) -> float:
         """Of the code of these kernels, which takes so long to fetch, the share that does not stay while it runs again and
-        again. They lie in one row; a kernel is shorter than a way and has one line in a set at most."""
+        again. They lie among the others, half-way between one after another and evenly over the row of all; a kernel is
+        shorter than a way and has one line in a set at most."""
         if self._cache is None or not cold:
             return 0.0
         way = self._cache.size_bytes / self._cache.ways
         fits = [self._calibration.kernels[name] for name in cold]
         row = sum({name: size for fit in fits for name, size in fit.functions.items()}.values())
-        layers = min((row + self._calibration.call_code_bytes * len(cold)) / way, float(len(cold)))
+        own = row + self._calibration.call_code_bytes * len(cold)
+        layers = min((own + self._row) / 2 / way, float(len(cold)))
         runs = min(1.0, cycles / self._fill * self._cache.line_bytes / way / layers)
         least = math.floor(layers)
         over = [_beyond(lines, self._cache.ways, runs) for lines in (least, least + 1)]
