@@ -48,8 +48,8 @@ class Calibration:
 
     code_cycles_per_byte: cycles until all cores of a cluster have fetched a byte of code, 0 elsewhere.
     network_code_bytes: start-up, port and main; call_code_bytes, loop_code_bytes: code of one kernel call with its
-    arguments, and of one loop around calls. errors: the share of the cycles that 95 % of executed schedules of other
-    networks err by at most, at 0, 1, ... wait states; () when none were executed.
+    arguments, and of one loop around calls. errors: how far off the cycles of a schedule may be, as a share
+    of them, at 0, 1, ... wait states; () when none were executed for it.
     """
 
     target: str
