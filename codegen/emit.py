@@ -187,9 +187,12 @@ def _copied_files(sources: list[str], target: Target) -> dict[str, str]:
     root = kernels_root()
     wanted = {root / source for source in sources}
     wanted |= set((root / "include").glob("*.h"))
-    included = {path.parent / name for path in wanted for name in _INCLUDE.findall(path.read_text(encoding="utf-8"))}
-    for folder in {path.resolve().parent for path in wanted | included}:
-        wanted |= set(folder.glob("*.inc")) | set(folder.glob("*.h"))
+    read: set[Path] = set()
+    while unread := wanted - read:  # what an include includes lies beside one more source
+        read |= unread
+        names = {path.parent / name for path in unread for name in _INCLUDE.findall(path.read_text(encoding="utf-8"))}
+        for folder in {path.resolve().parent for path in unread | names}:
+            wanted |= set(folder.glob("*.inc")) | set(folder.glob("*.h"))
     for folder in _port_folders(target):
         wanted |= {path for path in folder.glob("*.*") if path.suffix in (".c", ".h", ".ld", ".S")}
     files = {}

@@ -9,7 +9,9 @@ import numpy as np
 from scipy.optimize import nnls
 
 from cost_models.calibration import KernelFit
-from cost_models.stalls import call_bytes, code_features, fill_cycles
+from cost_models.code_stalls import ENTRIES, ONCE, code_features, entry, fill_cycles, has_loops, keeps_code, loop_counts
+from cost_models.stalls import call_bytes
+from dse.ir import Array
 from dse.kernel import Kernel
 from dse.target import Target
 
@@ -47,47 +49,86 @@ def fit_kernel(
     fitted = {name: float(value) for name, value in zip(names, solution, strict=True)}
     spans = {name: [m.sizes[name] for m in measured] for name in ("m", "n", "k") if name in measured[0].sizes}
     measured_at = {name: (min(values), max(values)) for name, values in spans.items()}
-    return KernelFit(fitted, functions, float(errors.max()), len(measured), spans=measured_at)
+    made_at = " ".join(shape_text(m.sizes) for m in measured)
+    return KernelFit(fitted, functions, float(errors.max()), len(measured), spans=measured_at, calls=made_at)
+
+
+def shape_text(sizes: Mapping[str, int]) -> str:
+    """The sizes of a call in short: `m x n x k` of those it has, `p` for rows in panels, `+` a pre-shift: `4x12x30p+3`."""
+    found = "x".join(str(sizes[name]) for name in ("m", "n", "k") if name in sizes)
+    found += "p" * max((sizes.get(f"{name}_panels", 0) for name in "xqe"), default=0)
+    return found + (f"+{sizes['preshift']}" if sizes.get("preshift") else "")
 
 
 @dataclass(frozen=True)
 class ColdCall:
-    """One call with empty caches: its integer arguments, operands in flash (name -> bytes), wait states -> cycles."""
+    """One call with empty caches: its integer arguments, operands in flash (name -> bytes), wait states -> cycles, and
+    misses of the code cache with the most wait states."""
 
     sizes: Mapping[str, int]
     flash: Mapping[str, int]
     cycles: Mapping[int, int]
+    code_misses: int
 
 
 def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target: Target) -> KernelFit:
     """The fit with what cold calls lose on code: their stalls at the most wait states less those of data, which are known
-    (non-negative least squares, weighted as the cycles are); at fewer wait states a share of it."""
+    (non-negative least squares, weighted as the cycles are); at fewer wait states a share of it, from the calls that were
+    made at all of them."""
     if target.data_cache is None or not calls:
         return fit
     flash = next(region for region in target.regions if region.kind == "flash")
-    at = [code_features(kernel, call.sizes) for call in calls]
-    names = [name for name in at[0] if any(features[name] for features in at)]
-    features = np.array([[found[name] for name in names] for found in at], float)
+    names, features = _stall_features(kernel, calls, keeps_code(target))
     states = sorted(calls[0].cycles)
-    cycles = np.array([[call.cycles[state] for state in states] for call in calls], float)
+    most, prefetches = states[-1], target.code_cache is not None and target.code_cache.prefetch
+    fills = {state: fill_cycles(flash, state) for state in states}
     missed = [call_bytes(kernel.op, kernel.layout, c.sizes, target.data_cache, c.flash) for c in calls]
     units = np.array(missed) / target.data_cache.fill_bytes
-    fills = np.array([fill_cycles(flash, state) for state in states])
-    lost = cycles - cycles[:, :1] - units[:, None] * fills
-    weights = 1 / np.sqrt(cycles[:, -1])
-    solution, _ = nnls(features * weights[:, None], np.maximum(lost[:, -1], 0.0) * weights)
+
+    def lost(state: int) -> Array:
+        if not prefetches:  # every miss waits as long
+            return np.array([float(call.code_misses * fills[state]) for call in calls])
+        cycles = np.array([call.cycles.get(state, 0) - call.cycles[0] for call in calls], float)
+        return np.maximum(cycles - units * fills[state], 0.0)
+
+    total = np.array([call.cycles[most] for call in calls], float)
+    weights = 1 / np.sqrt(total)
+    solution, _ = nnls(features * weights[:, None], lost(most) * weights, maxiter=20 * len(names))
     code = features @ solution
-    square = float(np.sum((code * weights) ** 2))
-    shares = (code * weights**2) @ np.maximum(lost, 0.0) / square if square else np.zeros(len(states))
-    known = dict(zip(states, map(float, shares * fills[-1] / np.maximum(fills, 1)), strict=True))
-    error = np.abs(code - lost[:, -1]) / cycles[:, -1]
+    everywhere = np.array([len(call.cycles) == len(states) for call in calls])
+    square = float(np.sum((code * weights * everywhere) ** 2))
+    shares = {
+        state: float(np.sum(code * weights**2 * lost(state) * everywhere)) / square * fills[most] / max(1, fills[state])
+        for state in states
+        if square
+    }
+    found = dict(zip(names, map(float, solution), strict=True))
+    loops = {loop for loop, at in names if at is not None and found[loop, at] > 0}
     return replace(
         fit,
-        stalls={name: float(value) for name, value in zip(names, solution, strict=True) if value > 0},
-        stall_shares=tuple(known.get(state, known[states[-1]]) for state in range(states[-1] + 1)),
-        stall_fill=int(fills[-1]),
-        stall_error=float(np.quantile(error, 0.95)),
+        stalls={name: found[name, None] for name, at in names if at is None and found[name, None] > 0},
+        loop_stalls={loop: tuple(found.get((loop, at), 0.0) for at in range(ENTRIES)) for loop in sorted(loops)},
+        stall_shares=tuple(shares.get(state, shares.get(most, 0.0)) for state in range(most + 1)),
+        stall_fill=fills[most],
+        cold_calls=" ".join(shape_text(call.sizes) for call in calls),
+        stall_error=float(np.quantile(np.abs(code - lost(most)) / total, 0.95)),
     )
+
+
+def _stall_features(
+    kernel: Kernel, calls: Sequence[ColdCall], keeps: bool
+) -> tuple[list[tuple[str, int | None]], Array]:
+    """(feature or loop, entry of the depth or None) of those that come at all, and how often each in each call; of loops
+    only whether they come, where the code cache keeps them."""
+    rows: list[dict[tuple[str, int | None], float]] = []
+    for call in calls:
+        row: dict[tuple[str, int | None], float] = {(n, None): v for n, v in code_features(kernel, call.sizes).items()}
+        if has_loops(kernel):
+            loops = {k: v for k, v in loop_counts(call.sizes).items() if k.endswith(ONCE) == keeps}
+            row |= {(loop, entry(call.sizes)): float(turns) for loop, turns in loops.items()}
+        rows.append(row)
+    names = [name for name in dict.fromkeys(n for row in rows for n in row) if any(row.get(name) for row in rows)]
+    return names, np.array([[row.get(name, 0.0) for name in names] for row in rows])
 
 
 @dataclass(frozen=True)
@@ -105,6 +146,19 @@ def fit_code(footprints: Sequence[Footprint]) -> tuple[float, float, float]:
     solution, _ = nnls(features, np.array([f.glue_bytes for f in footprints], float))
     base, call, loop = map(float, solution)
     return base, call, loop
+
+
+COVERED = 0.95  # of the executed schedules lie within the errors
+MARGIN = 1.75  # times that: networks differ more from one another than the schedules of one
+
+
+def fit_errors(predicted: Sequence[Sequence[float]], executed: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Per wait state MARGIN times the share of the predicted cycles that COVERED of the schedules err by at most. A row a
+    schedule, a column a number of wait states."""
+    if not executed or not executed[0]:
+        return ()
+    before = np.array(predicted)
+    return tuple(map(float, MARGIN * np.quantile(np.abs(np.array(executed) / before - 1), COVERED, axis=0)))
 
 
 # Shapes to measure, by op family. Small and odd sizes separate the remainder terms; the large ones fix the inner loop.
@@ -159,7 +213,31 @@ def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
     return found
 
 
+# Every entry of the depth into an unrolled loop, each with every way to go over rows and columns.
+_LOOP_PAIRS = (*range(1, ENTRIES + 1), 33, 40, 47)
+_LOOP_MN = tuple((m, n) for m in (1, 3, 7, 10) for n in (2, 3, 12, 13, 14, 19, 28))
+_LOOP_MN_ONCE = tuple((m, n) for m in (1, 3, 10) for n in (2, 3, 12, 14, 19))
+
+
+def loop_shapes(kernel: Kernel, keeps: bool) -> tuple[dict[str, int], ...]:
+    """The further shapes at which a product kernel of micro-tiles is called cold, half of them with rows in panels; fewer
+    where the code cache keeps its code; () for other kernels."""
+    if not has_loops(kernel):
+        return ()
+    source = {"linear": "x_panels", "probs": "q_panels", "attend": "e_panels"}[kernel.op.split("_")[0]]
+    found = []
+    for i, pairs in enumerate(_LOOP_PAIRS):
+        for j, (m, n) in enumerate(_LOOP_MN_ONCE if keeps else _LOOP_MN):
+            sizes = {"m": m, "n": n + n % 2 * _even_columns(kernel.op), "k": 2 * pairs - ((i + j) % 3 == 0)}
+            found.append(sizes | ({source: 1} if (i + j) % 2 else {}))
+    return tuple(sizes for sizes in found if _serves(kernel, sizes))
+
+
 _FACTS = {"k": 4, "n": 4, "bound": 1, "mult": 1, "half": 2, "steps": 1}
+
+
+def _even_columns(op: str) -> bool:
+    return op in ("linear_keys", "linear_values", "linear_panels", "attend_panels")
 
 
 def _deeper(sizes: Mapping[str, int]) -> dict[str, int]:
@@ -175,8 +253,7 @@ def _shapes(op: str) -> tuple[dict[str, int], ...]:
     if op.startswith("probs_"):
         return tuple({"m": m, "n": n, "k": k} for m, n, k in _FAR + _MNK + _WIDE + _SHALLOW)
     if op.startswith(("linear_", "attend_")):
-        odd = op not in ("linear_keys", "linear_values", "linear_panels", "attend_panels")
-        plain = tuple({"m": m, "n": n if odd else n + n % 2, "k": k} for m, n, k in _FAR + _WIDE + _MNK)
+        plain = tuple({"m": m, "n": n + n % 2 * _even_columns(op), "k": k} for m, n, k in _FAR + _WIDE + _MNK)
         general = {"high": 0} if op.startswith("linear_") else {}
         return plain + tuple(sizes | change | general for sizes in plain[-6:] for change in _ARITHMETIC)
     if op in ("pack_keys", "pack_panels"):

@@ -10,8 +10,10 @@ from functools import partial
 
 from cost_models.calibration import Calibration
 from cost_models.cluster import copy_waits, critical_path
+from cost_models.code_fetch import CodeFetch
+from cost_models.code_stalls import exact
 from cost_models.counts import CallCount, call_macs, count_calls, moved_bytes
-from cost_models.stalls import CodeFetch, Stalled, exact, stage_stalls
+from cost_models.stalls import stage_stalls
 from dse.alloc import live_spans
 from dse.cost import Cost, Overrun, StageCost
 from dse.kernel import Kernel
@@ -57,12 +59,10 @@ def evaluate(
         for item in slowest.calls:
             found = outside(item, calibration)
             beyond |= dict.fromkeys(found)
-            error = calibration.kernels[item.call.kernel].worst_error * (2 if found else 1)
-            spread += item.times * call_cycles(item, kernels, calibration) * error
+            spread += call_spread(item, bool(found), kernels, calibration)
         for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration, recent):
-            stalls = stalled.data_cycles + fetch.cycles(stalled)
-            cycles += stalls
-            spread += stalls_spread(stalled, stalls, kernels, calibration)
+            cycles += stalled.data_cycles + fetch.cycles(stalled.item, stalled.code_cycles)
+        cycles += fetch.again(stage)
         macs = sum(item.times * call_macs(item.call.op, item.sizes) for item in calls)
         used = tuple(dict.fromkeys(item.call.kernel for item in calls))
         tile = tuple(dict.fromkeys((loop.var, loop.step) for loop in loops(stage.body)))
@@ -73,19 +73,22 @@ def evaluate(
     sizes, held = program.arena_bytes(), program.constant_bytes()
     if program.code != "flash":
         sizes |= {program.code: code - program.input_bytes - program.output_bytes}  # all but the sample of main
+    accesses = tuple((region, way, count) for (region, way), count in sorted(moved.items()))
+    access_joules = target.access_joules(accesses)
     return Cost(
         cycles=total,
-        energy_joules=target.energy_joules(total),
+        energy_joules=target.energy_joules(total) + access_joules,
         macs=sum(stage.macs for stage in stages),
-        moved_bytes=tuple((region, way, count) for (region, way), count in sorted(moved.items())),
+        moved_bytes=accesses,
         peak_bytes=tuple(sorted(sizes.items())),
         weight_bytes=program.weight_bytes(),
         code_bytes=code,
         stages=tuple(stages),
         overruns=_overruns(held, sizes, target, budget, program.weight_bytes() + code, total),
-        spread_cycles=spread,
+        spread_cycles=spread + schedule_spread(total, wait_states, calibration),
         outside=tuple(beyond),
         external_bytes=sum(held.values()) - program.weight_bytes(),
+        access_joules=access_joules,
     )
 
 
@@ -132,10 +135,18 @@ def outside(item: CallCount, calibration: Calibration) -> tuple[str, ...]:
     )
 
 
-def stalls_spread(stalled: Stalled, stalls: float, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:
-    """How far off the stalls of these calls are if each errs as the worst cold call of the calibration."""
-    cycles = stalled.item.times * call_cycles(stalled.item, kernels, calibration) + stalls
-    return cycles * calibration.kernels[stalled.item.call.kernel].stall_error
+def call_spread(item: CallCount, is_outside: bool, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:
+    """How far off these calls are if each errs as the worst shape of its kernel's calibration, twice that outside the sizes
+    measured. Where schedules were executed for the calibration only calls outside count: `schedule_spread` has the rest."""
+    error = calibration.kernels[item.call.kernel].worst_error
+    times = 2 * is_outside if calibration.errors else 1 + is_outside
+    return times * error * item.times * call_cycles(item, kernels, calibration)
+
+
+def schedule_spread(cycles: float, wait_states: int, calibration: Calibration) -> float:
+    """How far off a program is that errs as the schedules executed for the calibration."""
+    errors = calibration.errors
+    return cycles * errors[min(wait_states, len(errors) - 1)] if errors else 0.0
 
 
 def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:

@@ -9,9 +9,11 @@ from functools import partial
 
 from cost_models.calibration import Calibration
 from cost_models.cluster import copy_waits, critical_path
+from cost_models.code_fetch import CodeFetch
+from cost_models.code_stalls import keeps_code
 from cost_models.counts import count_calls, moved_bytes
 from cost_models.model import call_cycles, stage_cycles
-from cost_models.stalls import CodeFetch, keeps_code, stage_stalls
+from cost_models.stalls import stage_stalls
 from dse.alloc import live_spans
 from dse.cost import PartCost
 from dse.kernel import Kernel
@@ -96,7 +98,7 @@ def price_ops(
         for item in path.calls:
             cycles[item.call.source] = cycles.get(item.call.source, 0.0) + item.times * price(item)
         for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration, recent):
-            cycles[stalled.item.call.source] += stalled.data_cycles + fetch.cycles(stalled)
+            cycles[stalled.item.call.source] += stalled.data_cycles + fetch.cycles(stalled.item, stalled.code_cycles)
         for item in count_calls(stage)[0]:
             op = item.call.source
             moved[op] = moved.get(op, 0.0) + sum(moved_bytes(program, (item,)).values())

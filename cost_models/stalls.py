@@ -4,8 +4,7 @@ Data: an operand misses once in units of the data cache wherever it is new, and 
 move it, unless all that a turn touches fits the cache. Inside a call the weights of four columns come again for every pair
 of rows, unless they stay. Every miss waits for its memory: `fill_cycles + wait_states * fill_cycles_per_wait_state`.
 
-Code: a call starts with none of its code in a small cache; how much it then loses is fitted on such calls
-(`cost_models/calibrate.py`). A cache that holds all kernels of a network fetches each of them once.
+Code: cost_models/code_stalls.py.
 """
 
 from __future__ import annotations
@@ -14,16 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cost_models.calibration import Calibration
+from cost_models.code_stalls import BLOCK_ROWS, code_cycles, exact, fill_cycles
 from cost_models.counts import CallCount, Sizes, call_traffic
+from cost_models.sets import Piece, lost_share, reach
 from dse.kernel import Kernel
 from dse.layout import even
-from dse.program import Affine, Call, Loop, Node, Pointer, Program, Stage
+from dse.program import Affine, Buffer, Call, Loop, Node, Pointer, Program, Stage
 from dse.target import Cache, Region, Target
 
-FRACTIONS = 1024  # of a cycle
 SPARE_BYTES = 32  # of a data cache: what else a kernel reads from flash between two tiles
-BLOCK_ROWS = 16  # of x as rows, unpacked at a time by the kernels of layout quads
-ALL_CODE_BYTES = 8192  # a code cache of this size holds the kernels of a network
 
 
 @dataclass(frozen=True)
@@ -36,13 +34,32 @@ class Stalled:
 
 
 @dataclass(frozen=True)
+class _Home:
+    """Where a buffer or constant lies; buffers that begin at the same address, one after another, share a place."""
+
+    region: Region
+    place: str
+
+
+def _place(buffer: Buffer) -> str:
+    return f"{buffer.region}+{buffer.offset_bytes}"
+
+
+@dataclass(frozen=True)
 class _Touch:
-    """An operand of a call in a slow memory: bytes that a turn touches, bytes that miss over all turns."""
+    """An operand of a call in a slow memory: bytes that a turn touches, bytes that miss over all turns, and the share of
+    the cache's sets that it can lie in."""
 
     pointer: Pointer
     region: Region
+    place: str
     bytes: float
     missed: float
+    reach: float
+
+    def kept(self, turns: float) -> _Touch:
+        """The same where, in that many turns, what it touches first is still cached."""
+        return replace(self, missed=max(0.0, self.missed - turns * self.bytes))
 
 
 @dataclass(frozen=True)
@@ -52,26 +69,11 @@ class _Visit:
     again: float  # bytes of weights that one call reads again
 
 
-def exact(cycles: float) -> float:
-    """Cycles in whole 1024ths: sums of them are exact in any order, so that equal schedules have equal prices."""
-    return round(cycles * FRACTIONS) / FRACTIONS
-
-
 def slow_regions(target: Target, wait_states: int) -> dict[str, Region]:
     """Name -> the regions whose data goes through the cache; none without wait states."""
     if wait_states == 0 or target.data_cache is None:
         return {}
     return {r.name: r for r in target.regions if r.kind != "code" and fill_cycles(r, wait_states)}
-
-
-def fill_cycles(region: Region, wait_states: int) -> int:
-    """Cycles a miss waits for one unit of the cache."""
-    return region.fill_cycles + region.fill_cycles_per_wait_state * wait_states if wait_states else 0
-
-
-def keeps_code(target: Target) -> bool:
-    """True when the kernels of a network stay in the code cache together."""
-    return target.code_cache is not None and target.code_cache.size_bytes >= ALL_CODE_BYTES
 
 
 def stage_stalls(
@@ -88,13 +90,13 @@ def stage_stalls(
     cache, slow = target.data_cache, slow_regions(target, wait_states)
     if not slow or cache is None:
         return ()
-    homes = {b.name: slow[b.region] for b in program.buffers if b.region in slow}
-    homes |= {c.name: slow["flash"] for c in program.constants}
+    homes = {b.name: _Home(slow[b.region], _place(b)) for b in program.buffers if b.region in slow}
+    homes |= {c.name: _Home(slow["flash"], c.name) for c in program.constants}
     fill = fill_cycles(slow["flash"], wait_states)
     found = []
     visits = _visit(stage.body, {}, homes, cache)
     if recent is not None:
-        visits = _warm(visits, recent, {b.name for b in program.buffers}, cache)
+        visits = _warm(visits, recent, {_place(b) for b in program.buffers}, cache)
     for visit in visits:
         item = visit.item
         units = [(touch.region, touch.missed) for touch in visit.touches]
@@ -119,7 +121,7 @@ def _warm(visits: list[_Visit], recent: dict[str, float], buffers: set[str], cac
     for visit in visits:
         touches = []
         for touch in visit.touches:
-            base = touch.pointer.base
+            base = touch.place
             touches.append(replace(touch, missed=max(0.0, touch.missed - touch.bytes * (base in cached))))
             recent[base] = max(recent.pop(base, 0.0), touch.bytes)
             cached.discard(base)
@@ -127,36 +129,47 @@ def _warm(visits: list[_Visit], recent: dict[str, float], buffers: set[str], cac
     return found
 
 
-def _visit(body: tuple[Node, ...], sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> list[_Visit]:
+def _visit(body: tuple[Node, ...], sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) -> list[_Visit]:
+    """The calls of a body; of what one of its calls or loops touched before, only what did not stay misses again."""
     found: list[_Visit] = []
+    seen: dict[str, int] = {}
     for node in body:
+        begin = len(found)
         if isinstance(node, Loop):
             found += _loop(node, sizes, homes, cache)
         elif isinstance(node, Call):
             found.append(_call(node, sizes, homes, cache))
-    return _shared(found) if _footprint(found) <= cache.size_bytes else found
-
-
-def _footprint(visits: list[_Visit]) -> float:
-    """Bytes of slow memories that these calls touch, each buffer and constant once."""
-    most: dict[str, float] = {}
-    for touch in (touch for visit in visits for touch in visit.touches):
-        most[touch.pointer.base] = max(most.get(touch.pointer.base, 0.0), touch.bytes)
-    return sum(most.values())
-
-
-def _shared(visits: list[_Visit]) -> list[_Visit]:
-    """The same calls where all they touch fits the cache: what one of them touched before does not miss again."""
-    seen: set[str] = set()
-    found = []
-    for visit in visits:
-        touches = tuple(replace(t, missed=0.0) if t.pointer.base in seen else t for t in visit.touches)
-        seen |= {touch.pointer.base for touch in touches}
-        found.append(replace(visit, touches=touches))
+        here: dict[str, int] = {}
+        for index in range(begin, len(found)):
+            touches = []
+            for touch in found[index].touches:
+                base = touch.place
+                known = base in seen and base not in here
+                touches.append(touch.kept(1 - _lost(base, found, seen[base], index, cache)) if known else touch)
+            here |= {touch.place: index for touch in touches}
+            found[index] = replace(found[index], touches=tuple(touches))
+        seen |= here
     return found
 
 
-def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> list[_Visit]:
+def _lost(base: str, visits: list[_Visit], last: int, first: int, cache: Cache) -> float:
+    """The share of a buffer or constant that does not stay in the cache from its use in the visit `last` until that in the
+    visit `first`, of this turn or (last >= first) of the next: what the visits between them touch passes by, and half of
+    what those two do."""
+    between = visits[last + 1 : first] if last < first else visits[last + 1 :] + visits[:first]
+    most: dict[str, Piece] = {}
+    for visits_of, weight in ((between, 1.0), ([visits[last], visits[first]], 0.5)):
+        for touch in (touch for visit in visits_of for touch in visit.touches):
+            name = touch.place
+            size = touch.bytes * (1.0 if name == base else weight)
+            size += most[name].bytes if weight < 1 and name != base and name in most else 0.0
+            if name not in most or most[name].bytes < size:
+                most[name] = Piece(min(size, touch.bytes), touch.reach)
+    own = most.pop(base)
+    return lost_share(own, most.values(), cache)
+
+
+def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) -> list[_Visit]:
     """A loop's calls over all its turns: full ones, then the ragged last."""
     full, rest = divmod(loop.extent.evaluate(sizes), loop.step)
     found: list[_Visit] = []
@@ -164,37 +177,62 @@ def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -
         if turns == 0:
             continue
         inner = _visit(loop.body, dict(sizes) | {f"{loop.var}_n": count}, homes, cache)
-        stays = _footprint(inner) <= cache.size_bytes
-        known = bool(found)
-        for visit in inner:
-            touches = tuple(_over(touch, loop.var, turns, stays, known) for touch in visit.touches)
-            found.append(replace(visit, item=replace(visit.item, times=visit.item.times * turns), touches=touches))
+        new = int(not found)  # the ragged turn finds what the others have left
+        last = {touch.place: index for index, visit in enumerate(inner) for touch in visit.touches}
+        seen: set[str] = set()
+        for index, visit in enumerate(inner):
+            touches = []
+            for touch in visit.touches:
+                base, lost = touch.place, 1.0
+                if base not in seen and turns > new and not _moves(touch, loop.var):
+                    lost = _lost(base, inner, last[base], index, cache)
+                touches.append(_over(touch, loop.var, turns, new, lost))
+            seen |= {touch.place for touch in touches}
+            found.append(
+                replace(visit, item=replace(visit.item, times=visit.item.times * turns), touches=tuple(touches))
+            )
     return found
 
 
-def _over(touch: _Touch, var: str, turns: int, stays: bool, known: bool) -> _Touch:
-    """The same operand over the turns of a loop. known: the loop has made turns of another size before."""
-    if any(symbol == var for symbol, _ in touch.pointer.offset_bytes.terms):
+def _moves(touch: _Touch, var: str) -> bool:
+    return any(symbol == var for symbol, _ in touch.pointer.offset_bytes.terms)
+
+
+def _over(touch: _Touch, var: str, turns: int, new: int, lost: float) -> _Touch:
+    """The same operand over the turns of a loop: in the first `new` it is not cached, in others `lost` of it is not."""
+    if _moves(touch, var):
         return replace(touch, bytes=touch.bytes * turns, missed=touch.missed * turns)
-    return replace(touch, missed=touch.missed * (int(not known) if stays else turns))
+    return replace(touch, missed=touch.missed * turns).kept((1 - lost) * (turns - new))
 
 
-def _call(call: Call, sizes: Sizes, homes: Mapping[str, Region], cache: Cache) -> _Visit:
+def _call(call: Call, sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) -> _Visit:
     values = {k: v.evaluate(sizes) if v.terms else v.const for k, v in call.arguments if isinstance(v, Affine)}
     pointers = {k: v for k, v in call.arguments if isinstance(v, Pointer)}
+    traffic = {field: max(moved) for field, moved in call_traffic(call, values).items()}
+    if "scratch" in pointers and call.op.startswith("linear_"):
+        traffic["scratch"] = 2 * min(values["m"], BLOCK_ROWS) * even(values["k"])
+    slow = {
+        field: touched_bytes(call.op, field, values, size)
+        for field, size in traffic.items()
+        if pointers[field].base in homes
+    }
     touches = []
-    for field, (read, written) in call_traffic(call, values).items():
-        pointer = pointers[field]
-        region = homes.get(pointer.base)
-        size = touched_bytes(call.op, field, values, max(read, written))
-        if region is not None:
-            passes = passes_over(call.op, field, values) if size > cache.size_bytes else 1
-            touches.append(_Touch(pointer, region, size, size * passes))
-    if "scratch" in pointers and pointers["scratch"].base in homes and call.op.startswith("linear_"):
-        size = 2 * min(values["m"], BLOCK_ROWS) * even(values["k"])
-        passes = -(-values["m"] // BLOCK_ROWS) * (values["n"] + 3) // 4 if size > cache.size_bytes else 1
-        touches.append(_Touch(pointers["scratch"], homes[pointers["scratch"].base], size, size * passes))
+    for field, size in slow.items():
+        piece, passes = Piece(size, _reach(field, values, cache)), passes_over(call.op, field, values)
+        if passes > 1:  # what passes by meanwhile: a share of all the rest
+            rest = sum(other for name, other in slow.items() if name != field) / passes
+            passes = 1 + (passes - 1) * lost_share(piece, (Piece(rest),), cache)
+        home = homes[pointers[field].base]
+        touches.append(_Touch(pointers[field], home.region, home.place, size, size * passes, piece.reach))
     return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(call.op, call.layout, values, cache))
+
+
+def _reach(field: str, z: Sizes, cache: Cache) -> float:
+    """The share of the cache's sets that an operand can lie in: columns by four, or rows, of the depth at their stride."""
+    if f"{field}_stride" not in z or "k" not in z or field in ("y", "r"):
+        return 1.0
+    panels = z.get(f"{field}_panels", 1)
+    return reach(4 * even(z["k"]) if panels else z["k"], z[f"{field}_stride"], cache)
 
 
 def touched_bytes(op: str, field: str, z: Sizes, size: float) -> float:
@@ -210,19 +248,21 @@ def again_bytes(op: str, layout: str, z: Sizes, cache: Cache) -> float:
     pair reads do not stay in the cache until the next pair; else for every further block of rows that it unpacks."""
     if not op.startswith("linear_") or layout != "quads":
         return 0.0
-    weights, passes = even(z["n"]) * even(z["k"]), 1
+    weights = even(z["n"]) * even(z["k"])
     if 4 * even(z["k"]) > cache.size_bytes - SPARE_BYTES:
-        passes = (z["m"] + 1) // 2
-    elif weights > cache.size_bytes and not z["x_panels"]:
-        passes = -(-z["m"] // BLOCK_ROWS)
-    return weights * (passes - 1)
+        return weights * ((z["m"] + 1) // 2 - 1)
+    if z["x_panels"]:
+        return 0.0
+    lost = lost_share(Piece(weights, _reach("w", z, cache)), (), cache)
+    return weights * (-(-z["m"] // BLOCK_ROWS) - 1) * lost
 
 
-def passes_over(op: str, field: str, z: Sizes) -> int:
-    """How often a call goes over an operand that does not fit the cache: rows in panels for every four columns, keys and
-    values for every pair of rows."""
-    if op.startswith("linear_") and field == "x" and z["x_panels"]:
-        return (z["n"] + 3) // 4
+def passes_over(op: str, field: str, z: Sizes) -> float:
+    """How often a call goes over an operand: rows in panels, unpacked or not, for every four columns, keys and values for
+    every pair of rows."""
+    if op.startswith("linear_") and field in ("x", "scratch"):
+        blocks = -(-z["m"] // BLOCK_ROWS) if field == "scratch" else int(z["x_panels"])
+        return max(1, blocks * ((z["n"] + 3) // 4))
     return (z["m"] + 1) // 2 if field in ("keys", "values") else 1
 
 
@@ -230,79 +270,3 @@ def call_bytes(op: str, layout: str, z: Sizes, cache: Cache, flash: Mapping[str,
     """Bytes that one cold call misses in flash. flash: operand there -> its bytes."""
     once = sum(touched_bytes(op, field, z, size) for field, size in flash.items())
     return once + again_bytes(op, layout, z, cache)
-
-
-def code_features(kernel: Kernel, z: Sizes) -> dict[str, float]:
-    """What the stalls of code are linear in: how often each piece of work comes (the manifest's terms), whether it comes
-    at all, and how often in a context that decides what is still cached: few rows, a last odd one, ragged columns, how much
-    of the unrolled loop over the depth runs. None of it is a rule of one kernel; the fit takes what it needs."""
-    m, n, pairs = z.get("m", 1), z.get("n", 1), (z.get("k", 1) + 1) // 2
-    contexts = {
-        "short": m <= 2,
-        "odd": m % 2 == 1 and m > 1 and pairs < 15,
-        "odd deep": m % 2 == 1 and m > 1 and pairs >= 15,
-        "ragged": n % 4 > 0 and n > 4,
-        "deep 7": 7 <= pairs < 11,
-        "deep 11": 11 <= pairs < 15,
-        "deep 15": pairs >= 15 and pairs % 16 > 0,
-        "deep 16": pairs % 16 == 0,
-    }
-    counts = {name: float(term.evaluate(z)) for name, term in kernel.terms}
-    found = counts | {f"{name} once": float(count > 0) for name, count in counts.items()}
-    for context, holds in contexts.items():
-        found |= {f"{name} {context}": count * holds for name, count in counts.items()}
-    return found
-
-
-def code_cycles(
-    item: CallCount, wait_states: int, fill: int, kernels: Mapping[str, Kernel], calibration: Calibration
-) -> float:
-    """Stalls of code of one call that starts cold, with misses of the flash of `fill` cycles; kept with the calibration, as
-    many schedules make the same call."""
-    kernel = item.call.kernel
-    key = ("code", kernel, *item.sizes.values())
-    known, fit = calibration.priced.get(key), calibration.kernels[kernel]
-    if known is None:
-        features = code_features(kernels[kernel], item.sizes) if fit.stalls else {}
-        known = sum(value * features[name] for name, value in fit.stalls.items())
-        calibration.priced[key] = known
-    if not known:
-        return 0.0
-    share = fit.stall_shares[min(wait_states, len(fit.stall_shares) - 1)]
-    return known * share * fill / fit.stall_fill
-
-
-class CodeFetch:
-    """What calls lose on code, in the order of the program: each its cold start, or only what was not fetched before."""
-
-    def __init__(
-        self,
-        program: Program,
-        target: Target,
-        wait_states: int,
-        kernels: Mapping[str, Kernel],
-        calibration: Calibration,
-    ) -> None:
-        self._keeps, self._calibration = keeps_code(target), calibration
-        self._paid: dict[str, float] = {}
-        self._seen: set[str] = set()
-        line = target.code_cache.fill_bytes if target.code_cache else 1
-        region = slow_regions(target, wait_states).get("flash")
-        lines = calibration.call_code_bytes / line if program.code == "flash" else 0.0
-        self._site = lines * fill_cycles(region, wait_states) if region else 0.0
-
-    def cycles(self, stalled: Stalled) -> float:
-        """Cycles these calls lose on code. With a cache that keeps it: what no call before has fetched, of functions that
-        kernels share only once, and the code around the call."""
-        if not self._keeps:
-            return stalled.code_cycles
-        kernel, cold = stalled.item.call.kernel, stalled.code_cycles / stalled.item.times
-        functions = self._calibration.kernels[kernel].functions
-        paid = self._paid.get(kernel)
-        if paid is None:
-            known = sum(size for name, size in functions.items() if name in self._seen)
-            self._seen |= set(functions)
-            self._paid[kernel] = cold
-            return cold * (1 - known / max(1, sum(functions.values())))
-        self._paid[kernel] = max(paid, cold)
-        return self._paid[kernel] - paid + (self._site if cold else 0.0)

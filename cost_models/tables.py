@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cost_models.calibration import Calibration
-from cost_models.stalls import FRACTIONS
+from cost_models.code_stalls import FRACTIONS
 from dse.alloc import live_spans
 from dse.builder import Asked
 from dse.cost import PartCost, PartCosts

@@ -6,6 +6,7 @@ import itertools
 import random
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from codegen.device import Device
 from codegen.device.elf import parse_elf
 from codegen.emit import IoScale, Sample, emit
 from codegen.names import arena_symbol, stage_symbols
-from cost_models.calibrate import ColdCall, Footprint, Measurement, shapes
+from cost_models.calibrate import ColdCall, Footprint, Measurement, loop_shapes, shapes
+from cost_models.code_stalls import keeps_code
 from cost_models.counts import call_traffic
 from dse import ptq
 from dse.bench_calls import REPEATS, bench_call, bench_program
@@ -29,7 +31,11 @@ from dse.rewrite import forms, rewrite
 from dse.space import build_space
 from dse.target import Target
 
-FOOTPRINTS = 16  # firmwares a scope
+COLD_CALLS = 256  # of one firmware: their weights fill its flash
+SCHEDULES = 16  # of every network below
+_DEEP = HyperParameters("deep", s=28, e=24, p=8, h=4, f=40, layers=2)
+_WIDE = HyperParameters("wide", s=52, e=40, p=16, h=5, f=80, layers=1)
+NETWORKS = ((_DEEP, "mhsa"), (_DEEP, "encoder"), (_WIDE, "mhsa"), (_WIDE, "block"))  # none of them is built in
 _GLUE = ("main", "Reset_", "_start", "Default_", "tlf_port", "tlf_network", "tlf_stage", "mem", "__", "SystemInit")
 
 
@@ -87,24 +93,45 @@ def _run_on_cluster(
 
 
 def run_cold(kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[ColdCall]:
-    """Cycles of one call with empty caches at every calibration shape and wait state; [] on a target without."""
+    """Cycles of one call with empty caches at every calibration shape and wait state, and at the shapes of its loops
+    without and with the most wait states; [] on a target without."""
     if target.max_wait_states == 0:
         return []
-    calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel))]
+    ends = (0, target.max_wait_states)
+    # without prefetch, what a call loses is in proportion to what a miss takes
+    states = range(target.max_wait_states + 1) if target.code_cache and target.code_cache.prefetch else ends
+    found = _cold_calls(kernel, shapes(kernel), states, target, kernels, folder)
+    further = loop_shapes(kernel, keeps_code(target))
+    for first in range(0, len(further), COLD_CALLS):
+        found += _cold_calls(kernel, further[first : first + COLD_CALLS], ends, target, kernels, folder)
+    return found
+
+
+def _cold_calls(
+    kernel: Kernel,
+    at: Sequence[Mapping[str, int]],
+    states: Sequence[int],
+    target: Target,
+    kernels: Mapping[str, Kernel],
+    folder: Path,
+) -> list[ColdCall]:
+    calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(at)]
     program = bench_program(calls, target, repeats=1)
     elf = build_bench(program, target, kernels, folder)
     symbols = stage_symbols([stage.name for stage in program.stages])
-    prefetches = target.code_cache is not None and target.code_cache.prefetch
-    states = range(target.max_wait_states + 1) if prefetches else (0, target.max_wait_states)
-    found: dict[int, list[int]] = {}  # without prefetch, what a call loses is in proportion to what a miss takes
+    found: dict[int, list[int]] = {}
+    misses: list[int] = []
     for state in states:
         device = open_device(elf, target, state)
         device.boot()
         fill(device, program)
-        found[state] = [device.call(symbol).cycles for symbol in symbols]  # a call starts with empty caches
+        runs = [device.call(symbol) for symbol in symbols]  # a call starts with empty caches
+        found[state], misses = [run.cycles for run in runs], [run.code_misses for run in runs]
     integers = [{k: v.const for k, v in call.arguments if isinstance(v, Affine)} for call, _ in calls]
     return [
-        ColdCall(sizes, flash_operands(call, sizes, items), {state: found[state][index] for state in states})
+        ColdCall(
+            sizes, flash_operands(call, sizes, items), {state: found[state][index] for state in states}, misses[index]
+        )
         for index, ((call, items), sizes) in enumerate(zip(calls, integers, strict=True))
     ]
 
@@ -127,29 +154,43 @@ def cold_cycles_per_byte(target: Target, kernels: Mapping[str, Kernel], folder: 
     return cycles / code
 
 
-def footprints(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[Footprint]:
-    """Flash of small networks under random schedules: the calls of real stages, not of benches."""
-    hyper = HyperParameters("footprint", s=18, e=20, p=12, h=6, f=44, layers=2)
+@dataclass(frozen=True)
+class ScheduleRun:
+    """A random schedule of a network made for the calibration: what its firmware takes, and wait states -> cycles."""
+
+    program: Program
+    footprint: Footprint
+    cycles: dict[int, int]
+
+
+def schedule_runs(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[ScheduleRun]:
+    """Small networks under random schedules: the calls of real stages, not of benches. On a cluster none is executed."""
     rng = random.Random(0)
-    samples = sample_inputs(hyper, 2, 0)
-    found: list[Footprint] = []
-    for scope in ("mhsa", "encoder"):
+    found: list[ScheduleRun] = []
+    for hyper, scope in NETWORKS:
+        samples = sample_inputs(hyper, 2, 0)
         plain = build_model(hyper, scope)
         models = {form: ptq.quantise(rewrite(plain, form), samples) for form in forms(plain)}
         space = build_space(models, target, kernels)
         points = ({name: rng.choice(choices) for name, choices in space.choices} for _ in itertools.count())
-        schedules = itertools.islice(filter(None, map(space.decode, points)), FOOTPRINTS)
+        schedules = itertools.islice(filter(None, map(space.decode, points)), SCHEDULES)
         programs = (lower(models[schedule.form], schedule, target, kernels) for schedule in schedules)
-        found += [_footprint(program, target, kernels, folder) for program in programs]
+        found += [_schedule_run(program, target, kernels, folder) for program in programs]
     return found
 
 
-def _footprint(program: Program, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> Footprint:
+def _schedule_run(program: Program, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> ScheduleRun:
     elf = build_bench(program, target, kernels, folder)
     code = open_device(elf, target).flash_bytes - program.weight_bytes() - program.input_bytes
     glue = code - program.output_bytes - sum(_kernel_functions(elf).values())
     turns = sum(1 for stage in program.stages for _ in loops(stage.body))
-    return Footprint(glue, len(tuple(program.calls())), turns)
+    cycles: dict[int, int] = {}
+    for state in () if target.is_cluster else range(target.max_wait_states + 1):
+        device = open_device(elf, target, state)
+        device.boot()
+        fill(device, program)
+        cycles[state] = device.call("tlf_network_run").cycles
+    return ScheduleRun(program, Footprint(glue, len(tuple(program.calls())), turns), cycles)
 
 
 def _kernel_functions(elf: Path) -> dict[str, int]:

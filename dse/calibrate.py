@@ -13,10 +13,11 @@ from rich.table import Table
 
 from codegen.build import find_toolchains
 from cost_models import calibration as calibrations
-from cost_models.calibrate import fit_code, fit_kernel, fit_stalls, shapes
+from cost_models.calibrate import fit_code, fit_errors, fit_kernel, fit_stalls, shapes
 from cost_models.calibration import Calibration, KernelFit, load_calibration
+from cost_models.model import evaluate
 from dse.bench_calls import bench_call, bench_program
-from dse.bench_runs import bench_project, cold_cycles_per_byte, footprints, run_calls, run_cold
+from dse.bench_runs import ScheduleRun, bench_project, cold_cycles_per_byte, run_calls, run_cold, schedule_runs
 from dse.folders import write_files
 from dse.kernel import Kernel, kernels_for, kernels_root, load_kernels
 from dse.measurements import read_measurements
@@ -36,10 +37,21 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
             measured, functions = run_calls(kernel, _shapes_on(kernel, target), target, kernels, Path(scratch))
             fit = fit_kernel(kernel, measured, functions)
             fits[kernel.name] = fit_stalls(kernel, fit, run_cold(kernel, target, kernels, Path(scratch)), target)
-        code = fit_code(footprints(target, kernels, Path(scratch)))
+        runs = schedule_runs(target, kernels, Path(scratch))
+        code = fit_code([run.footprint for run in runs])
         cold = cold_cycles_per_byte(target, kernels, Path(scratch)) if target.is_cluster else 0.0
     result = Calibration(target.name, provenance(target, wanted), 0.0, 0.0, cold, *code, fits)
+    result = replace(result, errors=_errors(runs, target, kernels, result))
     return _write(result, out), _table(result)
+
+
+def _errors(
+    runs: Sequence[ScheduleRun], target: Target, kernels: Mapping[str, Kernel], result: Calibration
+) -> tuple[float, ...]:
+    """What the prices of executed schedules err by, at each number of wait states; () where none was executed."""
+    states = range(target.max_wait_states + 1 if runs and runs[0].cycles else 0)
+    predicted = [[evaluate(run.program, target, result, kernels, wait_states=s).cycles for s in states] for run in runs]
+    return fit_errors(predicted, [[run.cycles[state] for state in states] for run in runs])
 
 
 def _wanted(target: Target, kernels: Mapping[str, Kernel]) -> list[Kernel]:
@@ -67,7 +79,7 @@ def calibrate_from(target: Target, measurements: Path, out: Path | None) -> tupl
         fit = fit_kernel(kernels[name], calls, old.functions, old.cycles)
         spans = {key: _union(fit.spans[key], old.spans.get(key, fit.spans[key])) for key in fit.spans}
         error = max(old.worst_error, fit.worst_error)  # a few calls can be met exactly
-        fits[name] = replace(old, cycles=fit.cycles, worst_error=error, shapes=fit.shapes, spans=spans)
+        fits[name] = replace(old, cycles=fit.cycles, worst_error=error, shapes=fit.shapes, spans=spans, calls=fit.calls)
     digest = hashlib.sha256(measurements.read_bytes()).hexdigest()[:12]
     source = f"{date.today()}; {len(known)} kernels measured, {measurements.name} {digest}; else {before.provenance}"
     result = replace(before, target=target.name, provenance=source.replace('"', "'"), kernels=fits)
@@ -108,7 +120,9 @@ def _table(result: Calibration) -> Table:
 def provenance(target: Target, kernels: Sequence[Kernel]) -> str:
     """When, how and of which sources a calibration was made."""
     digest = hashlib.sha256()
-    for source in sorted({source for kernel in kernels for source in kernel.sources}):
-        digest.update((kernels_root() / source).read_bytes())
+    sources = {kernels_root() / source for kernel in kernels for source in kernel.sources}
+    included = {path for folder in {source.parent for source in sources} for path in folder.glob("*.inc")}
+    for path in sorted(sources | included):
+        digest.update(path.read_bytes())
     compiler = find_toolchains(target.isa)[0]
     return f"{date.today()}; emulated {target.cpu}; {compiler}; kernels {digest.hexdigest()[:12]}"

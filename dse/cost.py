@@ -41,8 +41,9 @@ class StageCost:
 class Cost:
     """Cycles at the target's clock, joules, and bytes; `overruns` is empty when the program fits.
 
-    spread_cycles: how far off the cycles are if every call errs as much as the worst of its kernel's calibration, with its
-    stalls as the worst cold calls of it, twice that where a call is outside the sizes measured. outside: those calls.
+    access_joules: of the energy, that of reading and writing memories whose figure the target gives. spread_cycles: how far
+    off the cycles are if they err as 95 % of the schedules executed for the calibration, calls outside the sizes it
+    measured by twice their kernel's worst error besides; without such schedules all by the worst. outside: those calls.
     external_bytes: constants in external memory, which are no part of the weights here.
     """
 
@@ -58,6 +59,7 @@ class Cost:
     spread_cycles: float = 0.0
     outside: tuple[str, ...] = ()
     external_bytes: int = 0
+    access_joules: float = 0.0
 
     @property
     def cycles_low(self) -> float:

@@ -29,7 +29,8 @@ def predicted(cost: Cost, target: Target, model: str) -> Figures:
         for stage in cost.stages
     ]
     sizes = {"arena_bytes": cost.arena_bytes, "peak_bytes": dict(cost.peak_bytes), "flash_bytes": cost.flash_bytes}
-    figures = _common(target, model, round(cost.cycles), cost.macs, stages)
+    access = round(1e6 * cost.access_joules, 3)
+    figures = _common(target, model, round(cost.cycles), cost.macs, stages, access)
     interval = {"cycles_low": round(cost.cycles_low), "cycles_high": round(cost.cycles_high)}
     return (
         figures
@@ -65,7 +66,7 @@ def executed(run: RunResult, prediction: Figures, target: Target, accuracy: Mapp
     stages = [
         {**priced, "cycles": stage.cycles} for stage, priced in zip(run.stages, prediction["stages"], strict=True)
     ]
-    return _common(target, prediction["model"], run.cycles, prediction["macs"], stages) | {
+    return _common(target, prediction["model"], run.cycles, prediction["macs"], stages, prediction["access_uj"]) | {
         "instructions": run.instructions,
         "arena_bytes": sum(run.arena_bytes.values()),
         "peak_bytes": run.arena_bytes,
@@ -82,7 +83,7 @@ def executed(run: RunResult, prediction: Figures, target: Target, accuracy: Mapp
     }
 
 
-def _common(target: Target, model: str, cycles: int, macs: int, stages: Sequence[Figures]) -> Figures:
+def _common(target: Target, model: str, cycles: int, macs: int, stages: Sequence[Figures], access_uj: float) -> Figures:
     return {
         "target": target.name,
         "target_file": target.source,
@@ -95,6 +96,7 @@ def _common(target: Target, model: str, cycles: int, macs: int, stages: Sequence
         "macs": macs,
         "mac_per_cycle": round(macs / cycles, 4) if cycles else 0.0,
         "latency_ms": round(1e3 * cycles / target.clock_hz, 4),
-        "energy_uj": round(1e6 * target.energy_joules(cycles), 3),
+        "energy_uj": round(1e6 * target.energy_joules(cycles) + access_uj, 3),
+        "access_uj": access_uj,
         "stages": list(stages),
     }

@@ -61,6 +61,8 @@ def totals_table(predicted: Figures, executed: Figures | None, forms: Sequence[M
         table.add_row("priced with the calibration of", predicted["calibration"], "")
     for label, key, unit in (("latency", "latency_ms", "ms"), ("energy", "energy_uj", "µJ")):
         table.add_row(label, f"{predicted[key]:,.3f} {unit}", f"{run[key]:,.3f} {unit}" if run else "–")
+    if predicted["access_uj"]:
+        table.add_row("  of it, accesses to memories", f"{predicted['access_uj']:,.3f} µJ", "")
     for label, key in (("arena", "arena_bytes"), ("flash", "flash_bytes"), ("stack", "stack_bytes")):
         table.add_row(label, f"{count(predicted[key])} B", f"{count(run.get(key))} B")
     if external := predicted.get("external_bytes"):

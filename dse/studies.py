@@ -239,7 +239,7 @@ def _executed(prepared: Prepared, point: Point, wait_states: int, run: RunResult
         "error_percent": round(100 * (cost.cycles - run.cycles) / run.cycles, 2),
         "mac_per_cycle": round(cost.macs / run.cycles, 3),
         "latency_ms": round(1e3 * run.cycles / target.clock_hz, 3),
-        "energy_uj": round(1e6 * target.energy_joules(run.cycles), 1),
+        "energy_uj": round(1e6 * (target.energy_joules(run.cycles) + cost.access_joules), 1),
         "arena_bytes": sum(run.arena_bytes.values()),
         "flash_bytes": run.flash_bytes,
         "stack_bytes": run.stack_bytes,

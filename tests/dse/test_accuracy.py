@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
 from dse import accuracy
 
 
@@ -43,3 +49,21 @@ def test_a_draw_is_repeatable_and_distinct():
     assert first == again
     assert len({case.schedule for case in first}) == 4
     assert first != accuracy.draw(plan | {"seed": 4}, "stm32l476", "tr_hgr", "mhsa")
+
+
+def _committed() -> list[dict[str, str]]:
+    path = Path(accuracy.__file__).parents[1] / "studies" / "results" / "cost_model_accuracy.csv"
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return list(csv.DictReader(lines))
+
+
+@pytest.mark.parametrize("target", ["stm32l476", "stm32h743"])
+@pytest.mark.parametrize("wait_states", [0, 4])
+def test_intervals_of_the_committed_study_cover_and_are_narrow(target, wait_states):
+    rows = [r for r in _committed() if (r["target"], r["wait_states"]) == (target, str(wait_states))]
+    low, high, executed, predicted = (
+        np.array([float(r[f"{name}_cycles"]) for r in rows]) for name in ("low", "high", "executed", "predicted")
+    )
+    assert len(rows) >= 300
+    assert np.mean((low <= executed) & (executed <= high)) >= 0.95
+    assert np.median((high - low) / 2 / predicted) <= {0: 0.01, 4: 0.035}[wait_states]

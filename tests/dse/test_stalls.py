@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import functools
+import random
 
 import networks
 import pytest
 
 from codegen.names import stage_symbols
-from cost_models.calibrate import shapes
+from cost_models.calibrate import MARGIN, fit_errors, loop_shapes, shape_text, shapes
 from cost_models.calibration import load_calibration
+from cost_models.code_fetch import CodeFetch
+from cost_models.code_stalls import ENTRIES, entry, loop_counts
 from cost_models.counts import count_calls
+from cost_models.sets import Piece, lost_share, reach
 from cost_models.stalls import call_bytes, stage_stalls
 from dse import accuracy, pipeline
 from dse.bench_calls import bench_call, bench_program
 from dse.bench_runs import build_bench, flash_operands
+from dse.cost import Cost
 from dse.execute import open_device
 from dse.kernel import load_kernels
+from dse.lattice import build_sheet, structures
+from dse.prices import HousePrices
 from dse.program import Affine
 from dse.schedule import Schedule
 from dse.target import load_target
@@ -59,8 +66,8 @@ def test_a_network_with_wait_states_runs_as_predicted(target, seed):
     rows = accuracy.prove(accuracy.Case(target, "tr_hgr", "mhsa", schedule), (0, house.target.max_wait_states))
     still, slow = rows
     assert slow["executed_cycles"] > 1.02 * still["executed_cycles"]
-    assert abs(slow["error_percent"]) < 8
-    assert slow["low_cycles"] <= slow["executed_cycles"] <= slow["high_cycles"]
+    assert abs(slow["error_percent"]) < 4
+    assert abs(slow["predicted_cycles"] - slow["executed_cycles"]) < slow["high_cycles"] - slow["low_cycles"]
 
 
 @pytest.mark.parametrize("target", ["stm32l476", "stm32h743"])
@@ -80,6 +87,76 @@ def test_every_call_of_a_stage_is_told_its_stalls():
         args = (program, stage, house.target, 4, house.kernels, house.calibration)
         stalled = [(s.item.call, s.item.times) for s in stage_stalls(*args)]
         assert sorted(map(str, stalled)) == sorted(str((item.call, item.times)) for item in count_calls(stage)[0])
+
+
+def _simulated(pieces, cache, rng):
+    """Shares that miss again when pieces at random addresses are gone over in turns, line by line, least recently used."""
+    sets = cache.size_bytes // cache.line_bytes // cache.ways
+    first = [rng.randrange(1 << 20) for _ in pieces]
+    lines = [[at + i for i in range(round(p.bytes) // cache.line_bytes)] for at, p in zip(first, pieces, strict=True)]
+    held: dict[int, list[int]] = {}
+    for _ in range(3):
+        missed = [0] * len(pieces)
+        for index, own in enumerate(lines):
+            for line in own:
+                ways = held.setdefault(line % sets, [])
+                missed[index] += line not in ways
+                if line in ways:
+                    ways.remove(line)
+                ways.append(line)
+                del ways[: -cache.ways]
+    return [count / len(own) for count, own in zip(missed, lines, strict=True)]
+
+
+@pytest.mark.parametrize("sizes", [(16384, 2048), (6144, 8192, 4096), (12288, 3072), (20480, 512), (8192, 4096)])
+def test_lines_stay_in_the_sets_as_in_a_cache_line_by_line(sizes):
+    cache = load_target("stm32h743").data_cache
+    pieces = tuple(Piece(size) for size in sizes)
+    rng = random.Random(0)
+    runs = [_simulated(pieces, cache, rng) for _ in range(60)]
+    mean = [sum(run[i] for run in runs) / len(runs) for i in range(len(sizes))]
+    found = [lost_share(own, [p for p in pieces if p is not own], cache) for own in pieces]
+    assert found == pytest.approx(mean, abs=0.12)
+
+
+def test_chunks_at_a_long_stride_share_few_sets():
+    cache = load_target("stm32h743").data_cache
+    assert reach(128, 1024, cache) == 1 / 8
+    assert reach(128, 128, cache) == 1.0
+    assert lost_share(Piece(2624, 1 / 8), (), cache) == 1.0  # 82 lines in 16 sets of 4
+    assert lost_share(Piece(2624), (), cache) == 0.0
+
+
+def test_the_depth_enters_an_unrolled_loop_at_the_same_place_after_whole_turns():
+    at = [entry({"k": 2 * pairs}) for pairs in range(1, 200)]
+    assert at[:ENTRIES] == list(range(ENTRIES))
+    assert all(at[i] == at[i - 16] for i in range(ENTRIES, len(at)))
+
+
+def test_every_loop_of_a_product_is_counted():
+    counts = loop_counts({"m": 21, "n": 14, "k": 8, "x_panels": 0})
+    assert (counts["pair four"], counts["last four"], counts["block four"]) == (30, 3, 6)
+    assert (counts["pair narrow"], counts["only"], counts["pair once"], counts["only once"]) == (10, 0, 1, 0)
+
+
+def test_stalls_of_code_fall_where_a_tile_fits_the_cache_again():
+    """A pair of rows by four columns loses much where its depth enters the unrolled loop early only."""
+    prices = load_calibration("stm32l476").kernels["linear_values_smlad2x4u16"].loop_stalls["pair four"]
+    assert max(prices[:12]) < 0.1 * min(prices[15:20])
+
+
+def test_kernels_push_one_another_out_of_a_code_cache_only_when_they_exceed_it():
+    house = _house("stm32h743")
+    lost: dict[tuple[bool, bool], list[float]] = {}
+    for seed in range(30):
+        program = house.program(networks.random_schedule(house.space, seed))
+        fetch = CodeFetch(program, house.target, 4, house.kernels, house.calibration)
+        fits = [house.calibration.kernels[call.kernel] for call in program.calls()]
+        size = sum({name: size for fit in fits for name, size in fit.functions.items()}.values())
+        kind = program.code == "flash", size > house.target.code_cache.size_bytes
+        lost.setdefault(kind, []).append(sum(map(fetch.again, program.stages)))
+    assert max(max(found) for (slow, _), found in lost.items() if not slow) == 0
+    assert max(lost[True, True]) > 1000
 
 
 def _one_call_schedule() -> Schedule:
@@ -122,13 +199,27 @@ def test_calls_beyond_the_calibration_are_named():
     assert cost.cycles_low < cost.cycles < cost.cycles_high
 
 
+@pytest.mark.parametrize("target", ["stm32l476", "stm32h743"])
+def test_the_calibration_names_the_shapes_it_measured(target):
+    for name, fit in load_calibration(target).kernels.items():
+        texts = [shape_text(sizes) for sizes in shapes(KERNELS[name])]
+        assert fit.calls.split() == texts, name
+        assert fit.cold_calls.split()[: len(texts)] == texts, name
+
+
+def test_errors_of_executed_schedules_are_shares_of_the_prices():
+    found = fit_errors([[100.0, 200.0]] * 3, [[101, 210], [98, 200], [100, 220]])
+    assert found == pytest.approx((0.019 * MARGIN, 0.095 * MARGIN))
+    assert fit_errors([], []) == ()
+
+
 def test_no_calibration_shape_is_a_call_of_a_built_in_network():
     """Calls of random schedules of all built-in networks and the shapes of the calibration have no sizes in common."""
     measured = {
         (kernel.op, *(z.get(key, 0) for key in "mnk"))
         for kernel in KERNELS.values()
         if kernel.op.startswith(("linear", "probs", "attend"))
-        for z in shapes(kernel)
+        for z in (*shapes(kernel), *loop_shapes(kernel, keeps=False), *loop_shapes(kernel, keeps=True))
     }
     assert len(measured) > 300
     seen = set()
@@ -149,3 +240,20 @@ def test_calibrations_know_what_they_cost_with_wait_states():
             assert len(fit.stall_shares) == board.max_wait_states + 1, name
             assert fit.stall_shares[0] == 0
             assert all(value >= 0 for value in fit.stalls.values())
+
+
+def test_rows_of_the_search_bound_prices_with_a_large_code_cache_from_below():
+    """On the H7 a row leaves out code, and data in RAM, whose stalls depend on the whole program; it has all constants."""
+    house = _house("stm32h743")
+
+    def whole(schedule: Schedule) -> Cost:
+        return house.price(schedule, wait_states=4)
+
+    prices = HousePrices(house.models, house.target, house.kernels, house.calibration, 4, whole)
+    rng = random.Random(0)
+    for seed in range(3):
+        space = networks.random_subspace(house.space, 300, seed)
+        sheet = build_sheet(space, rng.choice(structures(space)), prices)
+        for row in rng.sample(range(sheet.rows), min(20, sheet.rows)):
+            for schedule in sheet.schedules(row):
+                assert whole(schedule).cycles >= sheet.cycles[row] * (1 - 1e-9)

@@ -1,0 +1,93 @@
+"""Stalls of code in closed form. A small code cache: every call starts with none of its code, and what it loses is fitted
+on such calls. A cache that holds the kernels of a network: cost_models/code_fetch.py.
+
+A product kernel goes over blocks of rows, columns by four, pairs of rows and the depth, which enters an unrolled loop where
+it leaves whole turns. Of such a nest the code of the innermost loop that exceeds the cache comes again in every turn, and
+how much code a turn runs is decided by where the depth enters. So each turn of each loop has a price at each entry; no rule
+of a kernel is in it, and other kernels have other prices after their calibration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cost_models.calibration import Calibration
+from cost_models.counts import CallCount, Sizes
+from dse.kernel import Kernel
+from dse.target import Region, Target
+
+FRACTIONS = 1024  # of a cycle
+BLOCK_ROWS = 16  # of x as rows, unpacked at a time by the kernels of layout quads
+ENTRIES = 32  # pairs of depth that differ: beyond them every whole turn of UNROLLED pairs runs the same code again
+UNROLLED = 16  # the longest unrolled loop
+ONCE = " once"  # ends the name of a loop whose code is fetched by its first turn only
+ALL_CODE_BYTES = 8192  # a code cache of this size holds the kernels of a network
+
+
+def exact(cycles: float) -> float:
+    """Cycles in whole 1024ths: sums of them are exact in any order, so that equal schedules have equal prices."""
+    return round(cycles * FRACTIONS) / FRACTIONS
+
+
+def fill_cycles(region: Region, wait_states: int) -> int:
+    """Cycles a miss waits for one unit of the cache."""
+    return region.fill_cycles + region.fill_cycles_per_wait_state * wait_states if wait_states else 0
+
+
+def keeps_code(target: Target) -> bool:
+    """True when the kernels of a network stay in the code cache together."""
+    return target.code_cache is not None and target.code_cache.size_bytes >= ALL_CODE_BYTES
+
+
+def entry(z: Sizes) -> int:
+    """Where a call's depth enters an unrolled loop, and whether turns follow: 0 to ENTRIES - 1."""
+    pairs = (z["k"] + 1) // 2
+    return (pairs if pairs <= ENTRIES else pairs - (pairs - UNROLLED - 1) // UNROLLED * UNROLLED) - 1
+
+
+def loop_counts(z: Sizes) -> dict[str, int]:
+    """How often a product kernel turns each loop of its nest: blocks of rows, pairs of them and the odd last one (an only
+    row runs other code than one after pairs), each with how it goes over columns: at all, by four, and what remains. And
+    whether it does."""
+    m, (fours, rest) = z["m"], divmod(z["n"], 4)
+    blocks = -(-m // BLOCK_ROWS) if z.get("x_panels") == 0 else 1
+    rows = {"block": blocks * (m > 1), "pair": m // 2, "last": m % 2 * (m > 1), "only": int(m == 1)}
+    narrow, three = int(rest in (1, 2)), int(rest == 3)
+    wide = int(fours > 0)
+    columns = {"": wide, " four": fours, " narrow": narrow * wide, " three": three * wide}
+    columns |= {" narrow alone": narrow * (1 - wide), " three alone": three * (1 - wide)}
+    found = {row + column: a * b for row, a in rows.items() for column, b in columns.items()}
+    return found | {f"{loop}{ONCE}": int(turns > 0) for loop, turns in found.items()}
+
+
+def has_loops(kernel: Kernel) -> bool:
+    """True for a product kernel of micro-tiles: its code loses by `loop_counts` at each `entry`."""
+    return kernel.layout == "quads" and kernel.op.startswith(("linear_", "probs_", "attend_"))
+
+
+def code_features(kernel: Kernel, z: Sizes) -> dict[str, float]:
+    """What the other stalls of code are linear in: how often each piece of work comes (the manifest's terms), whether it
+    comes at all."""
+    counts = {name: float(term.evaluate(z)) for name, term in kernel.terms}
+    return counts | {f"{name} once": float(count > 0) for name, count in counts.items()}
+
+
+def code_cycles(
+    item: CallCount, wait_states: int, fill: int, kernels: Mapping[str, Kernel], calibration: Calibration
+) -> float:
+    """Stalls of code of one call that starts cold, with misses of the flash of `fill` cycles; kept with the calibration, as
+    many schedules make the same call."""
+    name, sizes = item.call.kernel, item.sizes
+    key = ("code", name, *sizes.values())
+    known, fit = calibration.priced.get(key), calibration.kernels[name]
+    if known is None:
+        features = code_features(kernels[name], sizes) if fit.stalls else {}
+        known = sum(value * features[feature] for feature, value in fit.stalls.items())
+        if fit.loop_stalls:
+            counts, at = loop_counts(sizes), entry(sizes)
+            known += sum(prices[at] * counts[loop] for loop, prices in fit.loop_stalls.items())
+        calibration.priced[key] = known
+    if not known:
+        return 0.0
+    share = fit.stall_shares[min(wait_states, len(fit.stall_shares) - 1)]
+    return known * share * fill / fit.stall_fill
