@@ -48,7 +48,6 @@
 #define PANELS 4
 
 #include "../armv7em/gemm_smlad2x4.inc"
-#include "../armv7em/unpack_smlad2x4.inc"
 
         .set    ENTRY24, F_E24              // for names that macros build
         .set    ENTRY14, F_E14
@@ -57,8 +56,6 @@
         .set    TLF_NP8, F_NP8
 
 #include "probs_pipelined.inc"
-
-        UNPACK  probs_unpack_smlad2x4, s, ldrsb
 
 // r0 = args: fill the frame. Leaves r2 = depth pairs.
         TLF_LOCAL probs_begin_smlad2x4
@@ -110,9 +107,9 @@
         add     r11, r11, r4, lsl #1
         cmp     r10, #2
         blt     2f
-        bl      probs_unpack_smlad2x4
+        bl      tlf_unpack_s8
         b       4f
-2:      bl      probs_unpack_smlad2x4_1
+2:      bl      tlf_unpack_s8_1
 4:      ldr     r0, [sp, #F_SCR]
 3:      str     r11, [sp, #F_X]
         ldr     r1, [sp, #F_NP8]

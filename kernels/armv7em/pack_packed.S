@@ -4,9 +4,6 @@
 #define F_SIZE 4
 
 #include "gemm_smlad2x4.inc"
-#include "unpack_smlad2x4.inc"
-
-        UNPACK  pack_unpack_packed, s, ldrsb
 
         TLF_FUNCTION tlf_pack_panels_packed
         push    {r3-r11, lr}
@@ -19,7 +16,7 @@
         mov     r0, r4
         add     r2, r12, r11
         mov     r3, r10
-        bl      pack_unpack_packed
+        bl      tlf_unpack_s8
         ldr     r0, [sp]
         add     r12, r12, r11, lsl #1
         add     r4, r4, r0
@@ -30,7 +27,7 @@
         mov     r1, r12
         mov     r0, r4
         mov     r3, r10
-        bl      pack_unpack_packed_1
+        bl      tlf_unpack_s8_1
 3:      pop     {r3-r11, pc}
         TLF_END tlf_pack_panels_packed
 
