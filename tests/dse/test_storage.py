@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import shutil
 import signal
@@ -11,6 +13,7 @@ import time
 from pathlib import Path
 
 import optuna
+import optuna_dashboard
 import pytest
 
 from dse import pipeline
@@ -95,6 +98,35 @@ def test_a_study_is_not_continued_by_accident(house, tmp_path):
 def test_a_storage_that_cannot_be_is_refused(url):
     with pytest.raises(ValueError, match="--storage"):
         open_storage(url)
+
+
+def test_optuna_dashboard_opens_a_study(house, answer, tmp_path):
+    """Its own pages: the list of studies, then every trial with both objectives."""
+    url = f"sqlite:///{tmp_path}/study.db"
+    pipeline.find_shared(house, url, ("latency", "memory"))
+
+    def get(path):
+        request = {
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": path,
+            "SERVER_NAME": "",
+            "SERVER_PORT": "80",
+            "QUERY_STRING": "",
+        }
+        request |= {"wsgi.input": io.BytesIO(), "wsgi.errors": io.StringIO(), "wsgi.url_scheme": "http"}
+        found = []
+        body = b"".join(app(request, lambda status, *_: found.append(status)))
+        assert found == ["200 OK"]
+        return json.loads(body)
+
+    app = optuna_dashboard.wsgi(url)
+    (study,) = get("/api/studies")["study_summaries"]
+    assert study["directions"] == ["minimize", "minimize"]
+    trials = get(f"/api/studies/{study['study_id']}")["trials"]
+    assert len(trials) == len(structures(house.space))
+    assert min(trial["values"][0] for trial in trials if trial["values"]) == pytest.approx(
+        answer.best.values(("latency",))[0], rel=1e-6
+    )
 
 
 def test_trials_are_ordinary_optuna_trials(house, tmp_path):
