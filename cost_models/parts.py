@@ -4,58 +4,90 @@ program alone knows what runs beside a copy, so that parts bound its cycles from
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from cost_models.calibration import Calibration
 from cost_models.cluster import copy_waits, critical_path
 from cost_models.code_fetch import CodeFetch
-from cost_models.code_stalls import keeps_code
-from cost_models.counts import count_calls, moved_bytes
+from cost_models.code_stalls import fill_cycles, keeps_code
+from cost_models.counts import CallCount, count_calls, moved_bytes
 from cost_models.model import call_cycles, stage_cycles
-from cost_models.stalls import stage_stalls
+from cost_models.stalls import cold_code_cycles, slow_regions, stage_stalls
 from dse.alloc import live_spans
+from dse.builder import Asked
 from dse.cost import PartCost
 from dse.kernel import Kernel
-from dse.program import Pointer, Program, loops
+from dse.program import Call, Pointer, Program, loops
 from dse.schedule import FAMILIES, family_of
 from dse.target import Target
+
+Asking = Mapping[tuple[str, str], Asked]  # (kernel op, model op) -> the rival kernels of its calls
 
 
 def price_part(
     program: Program, kernels: Mapping[str, Kernel], calibration: Calibration, target: Target, wait_states: int = 0
 ) -> PartCost:
     """The price of a part that `lower_part` made; its buffers need no place. Code that is fetched once is left out."""
-    cycles = dict.fromkeys(("", *FAMILIES), 0.0)
-    scratch: dict[str, str] = {}
-    readers: dict[str, str] = {}  # constant -> the family that reads it
+    return price_rivals(program, {}, 1, kernels, calibration, target, wait_states)[0]
+
+
+def price_rivals(
+    program: Program,
+    asked: Asking,
+    turns: int,
+    kernels: Mapping[str, Kernel],
+    calibration: Calibration,
+    target: Target,
+    wait_states: int = 0,
+) -> list[PartCost]:
+    """The same of a part whose rival kernels are lowered alike: turn by turn, each call made by its kernel of that turn.
+
+    What does not depend on the kernels is found once: how often calls happen, data that misses, buffers alive together.
+    """
+    found = [
+        (critical_path(stage), stage_stalls(program, stage, target, wait_states, kernels, calibration))
+        for stage in program.stages
+    ]
+    flash = slow_regions(target, wait_states).get("flash")
+    fill = 0 if flash is None or program.code != "flash" or keeps_code(target) else fill_cycles(flash, wait_states)
+    calls = tuple(program.calls())
+    moments, weights = _moments(program, calls), _weights(program, calls)
+    costs = []
+    for turn in range(turns):
+        cycles = dict.fromkeys(("", *FAMILIES), 0.0)
+        for path, stalls in found:
+            path = replace(path, calls=tuple(_by(item, asked, turn) for item in path.calls))
+            cycles[""] += stage_cycles((), path.iterations, kernels, calibration) + path.overhead_cycles(target.cluster)
+            for family, cold in path.cold_cycles(calibration).items():
+                cycles[family] += cold
+            for item in path.calls:
+                cycles[family_of(item.call.op)] += item.times * call_cycles(item, kernels, calibration)
+            for stalled in stalls:
+                cycles[family_of(stalled.item.call.op)] += stalled.data_cycles
+                if fill:
+                    code = cold_code_cycles(_by(stalled.item, asked, turn), wait_states, fill, kernels, calibration)
+                    cycles[family_of(stalled.item.call.op)] += code
+        costs.append(_cost(program, calls, cycles, _floors(moments, asked, turn), weights, asked, turn))
+    return costs
+
+
+def _cost(
+    program: Program,
+    calls: Sequence[Call],
+    cycles: Mapping[str, float],
+    floors: Mapping[str, int],
+    weights: Mapping[str, int],
+    asked: Asking,
+    turn: int,
+) -> PartCost:
     used: dict[str, set[str]] = {family: set() for family in FAMILIES}
-    constants = {c.name: c.size_bytes if c.region == "flash" else 0 for c in program.constants}
-    for stage in program.stages:
-        path = critical_path(stage)
-        cycles[""] += stage_cycles((), path.iterations, kernels, calibration) + path.overhead_cycles(target.cluster)
-        for family, cold in path.cold_cycles(calibration).items():
-            cycles[family] += cold
-        for item in path.calls:
-            cycles[family_of(item.call.op)] += item.times * call_cycles(item, kernels, calibration)
-        for stalled in stage_stalls(program, stage, target, wait_states, kernels, calibration):
-            cycles[family_of(stalled.item.call.op)] += stalled.data_cycles
-            cycles[family_of(stalled.item.call.op)] += 0.0 if keeps_code(target) else stalled.code_cycles
-    for call in (calls := tuple(program.calls())):
-        family = family_of(call.op)
-        used[family].add(call.kernel)
-        for field, value in call.arguments:
-            if isinstance(value, Pointer):
-                if value.base in constants:
-                    readers[value.base] = family
-                elif field == "scratch":
-                    scratch[value.base] = family
-    weights = dict.fromkeys(FAMILIES, 0)
-    for name, size in constants.items():  # what nobody reads came with the weights of a linear op
-        weights[readers.get(name, "linear")] += size
+    for call in calls:
+        used[family_of(call.op)].add(_kernel(call, asked, turn))
     return PartCost(
         cycles=cycles,
-        floor_bytes=_floors(program, scratch),
+        floor_bytes=floors,
         kernels={family: frozenset(names) for family, names in used.items()},
         weight_bytes=weights,
         calls=len(calls) + sum(len(stage.load) for stage in program.stages),
@@ -63,21 +95,76 @@ def price_part(
     )
 
 
-def _floors(program: Program, scratch: Mapping[str, str]) -> dict[str, int]:
-    """Family -> most bytes alive near the cores at any call, scratch of other families left out.
+def _kernel(call: Call, asked: Asking, turn: int) -> str:
+    rivals = asked.get((call.op, call.source))
+    return call.kernel if rivals is None else rivals.kernels[min(turn, len(rivals.kernels) - 1)].name
 
-    scratch: buffer -> family.
-    """
+
+def _by(item: CallCount, asked: Asking, turn: int) -> CallCount:
+    """The same call made by its kernel of that turn."""
+    call, name = item.call, _kernel(item.call, asked, turn)
+    if name == call.kernel:
+        return item
+    return CallCount(Call(name, call.op, call.source, call.arguments, call.layout), item.sizes, item.times)
+
+
+def _weights(program: Program, calls: Sequence[Call]) -> dict[str, int]:
+    """Family -> bytes of constants in flash that its calls read."""
+    readers = {value.base: family_of(c.op) for c in calls for _, value in c.arguments if isinstance(value, Pointer)}
+    weights = dict.fromkeys(FAMILIES, 0)
+    for constant in program.constants:  # what nobody reads came with the weights of a linear op
+        weights[readers.get(constant.name, "linear")] += constant.size_bytes if constant.region == "flash" else 0
+    return weights
+
+
+@dataclass(frozen=True)
+class _Scratch:
+    """Scratch of the calls of a kernel op for a model op; ways: how many cores have one each, 0 where it is one for all."""
+
+    call: Call
+    size_bytes: int
+    ways: int
+
+    def bytes(self, asked: Asking, turn: int) -> int:
+        """Its bytes, as much as the kernel of that turn wants."""
+        rivals = asked.get((self.call.op, self.call.source))
+        if rivals is None:
+            return self.size_bytes
+        wanted = rivals.wanted[min(turn, len(rivals.wanted) - 1)]
+        return -(-wanted // 4) * 4 * self.ways if self.ways else wanted
+
+
+_Moment = tuple[int, tuple[_Scratch, ...]]  # bytes alive but for scratch, and the scratch
+
+
+def _moments(program: Program, calls: Sequence[Call]) -> list[_Moment]:
+    """What lies near the cores whenever a buffer comes to life."""
+    sizes = {buffer.name: buffer.size_bytes for buffer in program.buffers if not buffer.region}
+    scratch: dict[str, _Scratch] = {}
+    for call in calls:
+        for field, value in call.arguments:
+            if field == "scratch" and isinstance(value, Pointer):
+                own = dict(value.offset_bytes.terms).get("core", 0)
+                size = sizes[value.base]
+                scratch[value.base] = _Scratch(call, size, size // own if own else 0)
     spans = live_spans(program.stages, program.input.base, program.output.base)
-    buffers = [(spans[b.name], b.size_bytes, scratch.get(b.name, "")) for b in program.buffers if not b.region]
+    moments = []
+    for leaf in {spans[name].first for name in sizes}:
+        alive = [name for name in sizes if spans[name].first <= leaf <= spans[name].last]
+        rest = sum(sizes[name] for name in alive if name not in scratch)
+        moments.append((rest, tuple(scratch[name] for name in alive if name in scratch)))
+    return moments
+
+
+def _floors(moments: Sequence[_Moment], asked: Asking, turn: int) -> dict[str, int]:
+    """Family -> most bytes alive near the cores at any call, scratch of other families left out."""
     floors = dict.fromkeys(FAMILIES, 0)
-    for leaf in {span.first for span, _, _ in buffers}:
-        alive = dict.fromkeys(("", *FAMILIES), 0)
-        for span, size_bytes, family in buffers:
-            if span.first <= leaf <= span.last:
-                alive[family] += size_bytes
+    for rest, scratch in moments:
+        alive = dict.fromkeys(FAMILIES, rest)
+        for own in scratch:
+            alive[family_of(own.call.op)] += own.bytes(asked, turn)
         for family, most in floors.items():
-            floors[family] = max(most, alive[""] + alive[family])
+            floors[family] = max(most, alive[family])
     return floors
 
 

@@ -102,11 +102,16 @@ def stage_stalls(
         units = [(touch.region, touch.missed) for touch in visit.touches]
         units.append((slow["flash"], visit.again * item.times))
         data = sum(fill_cycles(region, wait_states) * missed / cache.fill_bytes for region, missed in units)
-        code = 0.0
-        if program.code == "flash":
-            code = item.times * exact(code_cycles(item, wait_states, fill, kernels, calibration))
+        code = cold_code_cycles(item, wait_states, fill, kernels, calibration) if program.code == "flash" else 0.0
         found.append(Stalled(item, exact(data), code))
     return tuple(found)
+
+
+def cold_code_cycles(
+    item: CallCount, wait_states: int, fill: int, kernels: Mapping[str, Kernel], calibration: Calibration
+) -> float:
+    """What a distinct call and all its repetitions lose of code if each starts cold."""
+    return item.times * exact(code_cycles(item, wait_states, fill, kernels, calibration))
 
 
 def _warm(visits: list[_Visit], recent: dict[str, float], buffers: set[str], cache: Cache) -> list[_Visit]:

@@ -49,11 +49,12 @@ class Matrix:
 @dataclass(frozen=True)
 class Asked:
     """The kernels asked for the calls of one kernel op that work for one model op, and the integers of those calls that
-    scratch is measured by (with loop symbols at their largest)."""
+    scratch is measured by; wanted: a kernel's most bytes of it, with loop symbols at their largest."""
 
     kernels: Kernels
     scratch: str
     arguments: list[tuple[tuple[str, Affine], ...]]
+    wanted: list[int]
 
 
 class Builder:
@@ -204,28 +205,29 @@ class Builder:
     def call(self, kernels: Kernels, source: Op, /, **arguments: Argument) -> None:
         """Record one kernel call; the scratch its variant asks for becomes a buffer of its own."""
         kernel = kernels[0]
-        self.apart |= any(rival.layout != kernel.layout for rival in kernels[1:])
+        self.apart |= any((rival.layout, rival.align) != (kernel.layout, kernel.align) for rival in kernels[1:])
         values = {k: affine(v) if isinstance(v, int) else v for k, v in arguments.items()}
         if kernel.args in _SCRATCHED:
             values["scratch"] = self._scratch(kernels, source, values)
         else:
-            self.asked[kernel.op, source.name] = Asked(kernels, "", [])
+            self.asked[kernel.op, source.name] = Asked(kernels, "", [], [])
         self._body.append(Call(kernel.name, kernel.op, source.name, tuple(values.items()), kernel.layout))
 
     def _scratch(self, kernels: Kernels, source: Op, values: Mapping[str, Pointer | Affine | None]) -> Pointer | None:
-        """The scratch of a call, as large as its kernel wants it; None when no rival wants any."""
+        """The scratch of a call, as large as its kernel, or the hungriest rival, wants it; None when none wants any."""
         integers = tuple((k, v) for k, v in values.items() if isinstance(v, Affine))
         sizes = {k: v.evaluate(self._upper(v)) if v.terms else v.const for k, v in integers}
         wanted = [kernel.scratch.evaluate(sizes) for kernel in kernels]
         op = kernels[0].op
         name = f"{source.name}.{op}.scratch"
-        asked = self.asked.setdefault((op, source.name), Asked(kernels, name, []))
+        asked = self.asked.setdefault((op, source.name), Asked(kernels, name, [], [0] * len(kernels)))
         asked.arguments.append(integers)
+        asked.wanted[:] = map(max, asked.wanted, wanted)
         if not any(wanted):
             return None
         known = self.buffers.get(name)
-        if known is None or known.size_bytes < wanted[0]:
-            self.buffers[name] = Buffer(name, wanted[0], "scratch", "s16")
+        if known is None or known.size_bytes < max(wanted):
+            self.buffers[name] = Buffer(name, max(wanted), "scratch", "s16")
         return Pointer(name)
 
     def _upper(self, value: Affine) -> dict[str, int]:

@@ -9,10 +9,10 @@ import numpy as np
 
 from cost_models.calibration import Calibration
 from cost_models.model import flash_code_bytes
-from cost_models.parts import price_part
+from cost_models.parts import price_rivals
 from cost_models.tables import Tables, from_turns, join, price_steps
 from dse.blocks import Part, parts
-from dse.cost import Cost, PartCosts
+from dse.cost import Cost, PartCost, PartCosts
 from dse.facts import likeness
 from dse.ir import Array, Model
 from dse.kernel import Kernel, Variants, comparisons_in, runs_on, variants_by_op
@@ -98,19 +98,27 @@ class HousePrices:
         return self.target.is_cluster or self.target.far() is not None or self.wait_states > 0
 
     def _price_turns(self, part: Part, alike: Sequence[Schedule], rivals: Rivals) -> PartCosts:
-        """The same, every schedule lowered on its own, as often as the largest family has rivals.
+        """The same, every schedule lowered on its own: once where all rivals are lowered alike, else as often as the
+        largest family has rivals.
 
         A variant changes the calls of its own family and nothing else.
         """
-        costs = []
+        costs, count = [], max(len(names) for names in rivals.values())
         for schedule in alike:
+            lowered = self._lower(part, schedule, rivals)
+            if lowered.alike:
+                costs.append(self._turns(lowered, count))
+                continue
             turns = []
-            for turn in range(max(len(names) for names in rivals.values())):
+            for turn in range(count):
                 named = {family: names[min(turn, len(names) - 1)] for family, names in rivals.items()}
-                lowered = self._lower(part, replace(schedule, kernels=tuple(named.items())), None)
-                turns.append(price_part(lowered.program, self.kernels, self.calibration, self.target, self.wait_states))
+                turns += self._turns(self._lower(part, replace(schedule, kernels=tuple(named.items())), None), 1)
             costs.append(turns)
         return from_turns(costs, {family: len(names) for family, names in rivals.items()})
+
+    def _turns(self, lowered: LoweredPart, count: int) -> list[PartCost]:
+        facts = self.kernels, self.calibration, self.target, self.wait_states
+        return price_rivals(lowered.program, lowered.asked, count, *facts)
 
     def _lower(self, part: Part, schedule: Schedule, rivals: Rivals | None) -> LoweredPart:
         return lower_part(self.models[schedule.form], part, schedule, self.target, self._variants, rivals)

@@ -79,6 +79,33 @@ def test_the_sums_over_parts_are_the_price_of_the_whole(hyper, scope, seed, many
             assert cost.arena_bytes >= max(stage.peak_bytes for stage in cost.stages) >= sheet.floor_bytes[row]
 
 
+@pytest.mark.parametrize(("target", "wait_states"), [("gap9", 0), ("gap8", 0), ("stm32l476", 4), ("stm32h743", 2)])
+@pytest.mark.parametrize("hyper", [SMALL, {"s": 9, "e": 12, "p": 6, "h": 4, "f": 20}])
+def test_rivals_lowered_once_have_the_prices_of_those_lowered_each_on_its_own(monkeypatch, target, wait_states, hyper):
+    regions = {"l1": 16384} if target.startswith("gap") else {}  # a small one keeps the portable kernels
+    house = pipeline.prepare(None, target, scope="block", hyper=hyper, regions=regions)
+    space = house.space.thinned(3000, 3)
+    lowered = {True: 0, False: 0}
+
+    def sheets(together):
+        lower_together = HousePrices._lower
+
+        def lower_part(self, part, schedule, rivals):
+            found = lower_together(self, part, schedule, rivals)
+            lowered[found.alike and together] += rivals is not None and max(map(len, rivals.values())) > 1
+            return found if together else replace(found, alike=False)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(HousePrices, "_lower", lower_part)
+            prices = pipeline.prices_of(replace(house, priced_parts={}), wait_states=wait_states)
+            return [build_sheet(space, structure, prices) for structure in structures(space)]
+
+    for one, other in zip(sheets(True), sheets(False), strict=True):
+        for field in ("cycles", "floor_bytes", "flash_bytes"):
+            assert getattr(one, field).tolist() == getattr(other, field).tolist()
+    assert min(lowered.values()) > 0
+
+
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(networks.hypers(), networks.scopes, networks.seeds)
 def test_sheets_hold_every_schedule_once(hyper, scope, seed):
