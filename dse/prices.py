@@ -9,10 +9,10 @@ import numpy as np
 
 from cost_models.calibration import Calibration
 from cost_models.model import flash_code_bytes
-from cost_models.parts import price_rivals
+from cost_models.parts import price_part, price_rivals
 from cost_models.tables import Tables, from_turns, join, price_steps
 from dse.blocks import Part, parts
-from dse.cost import Cost, PartCost, PartCosts
+from dse.cost import Cost, PartCosts
 from dse.facts import likeness
 from dse.ir import Array, Model
 from dse.kernel import Kernel, Variants, comparisons_in, runs_on, variants_by_op
@@ -104,21 +104,19 @@ class HousePrices:
         A variant changes the calls of its own family and nothing else.
         """
         costs, count = [], max(len(names) for names in rivals.values())
+        facts = self.kernels, self.calibration, self.target, self.wait_states
         for schedule in alike:
             lowered = self._lower(part, schedule, rivals)
             if lowered.alike:
-                costs.append(self._turns(lowered, count))
+                costs.append(price_rivals(lowered.program, lowered.asked, count, *facts))
                 continue
             turns = []
             for turn in range(count):
                 named = {family: names[min(turn, len(names) - 1)] for family, names in rivals.items()}
-                turns += self._turns(self._lower(part, replace(schedule, kernels=tuple(named.items())), None), 1)
+                own = self._lower(part, replace(schedule, kernels=tuple(named.items())), None)
+                turns.append(price_part(own.program, *facts))
             costs.append(turns)
         return from_turns(costs, {family: len(names) for family, names in rivals.items()})
-
-    def _turns(self, lowered: LoweredPart, count: int) -> list[PartCost]:
-        facts = self.kernels, self.calibration, self.target, self.wait_states
-        return price_rivals(lowered.program, lowered.asked, count, *facts)
 
     def _lower(self, part: Part, schedule: Schedule, rivals: Rivals | None) -> LoweredPart:
         return lower_part(self.models[schedule.form], part, schedule, self.target, self._variants, rivals)
