@@ -228,6 +228,12 @@ class Builder:
             self.buffers[name] = Buffer(name, wanted[0], "scratch", "s16")
         return Pointer(name)
 
+    def scratch_bytes(self, call: Call, largest: Mapping[str, int]) -> int:
+        """Bytes of scratch of a recorded call, with these symbols at these values instead of their largest."""
+        integers = {k: v for k, v in call.arguments if isinstance(v, Affine)}
+        sizes = {k: v.evaluate({**self._upper(v), **largest}) for k, v in integers.items()}
+        return self.asked[call.op, call.source].kernels[0].scratch.evaluate(sizes)
+
     def _upper(self, value: Affine) -> dict[str, int]:
         return {name: self._largest.get(name, 0) for name, _ in value.terms}
 
