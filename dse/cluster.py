@@ -47,9 +47,7 @@ class _Split:
         return extent / (ways * max(count for _, count in axis.shares(extent)))
 
 
-def share_work(
-    stages: list[Stage], buffers: dict[str, Buffer], ways: int, split: str, scratch: Scratch
-) -> list[Stage]:
+def share_work(stages: list[Stage], buffers: dict[str, Buffer], ways: int, split: str, scratch: Scratch) -> list[Stage]:
     """The stages with parallel regions on `ways` cores; buffers that each core needs for itself grow `ways` times.
 
     split: what a core takes of the attention map, "heads", "rows" (that too where heads add into the same sums) or "both":

@@ -13,7 +13,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dse.knobs import code, feed_forward, form, heads, kernel, nest, panels, place, residual, rows, split, strides, tiles
+from dse.knobs import (
+    code,
+    feed_forward,
+    form,
+    heads,
+    kernel,
+    nest,
+    panels,
+    place,
+    residual,
+    rows,
+    split,
+    strides,
+    tiles,
+)
 from dse.knobs.context import Choice, Context
 
 __all__ = ["KNOBS", "Choice", "Context", "Knob"]

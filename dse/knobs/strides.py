@@ -1,4 +1,4 @@
-"""strides: what attention keeps near the cores of a cluster lies `apart`, its rows and columns in different banks, or `dense`."""
+"""strides: what attention keeps near the cores of a cluster lies `apart`, neighbours in different banks, or `dense`."""
 
 from dse.knobs.context import Choice, Context
 from dse.schedule import STRIDES
