@@ -61,7 +61,7 @@ class AttentionCalls:
         rows = self.step_rows() if self.choice.query == "rows" else s
         width = self.tile * self.shape.score_pad
         self.queries = build.new_matrix(
-            f"{self.name}.queries", rows, width, "queries", self._panels("query"), self.align
+            f"{self.name}.queries", rows, width, "queries", self._panels("query"), self._pitch(width)
         )
 
     # ---- what the schedule and the kernels decide -------------------------------------------------------------------
@@ -138,7 +138,7 @@ class AttentionCalls:
         """A buffer for context rows of `heads` heads."""
         width = heads * self.shape.value_pad
         panels = self._panels("context")
-        return self.build.new_matrix(f"{self.name}.context", rows, width, "context", panels, self.align)
+        return self.build.new_matrix(f"{self.name}.context", rows, width, "context", panels, self._pitch(width))
 
     def new_accumulators(self, rows: Affine | int) -> Pointer:
         """A buffer of int32 sums of output rows."""
@@ -155,9 +155,12 @@ class AttentionCalls:
         """Bytes of `rows` rows of one head's attention map."""
         return panels_bytes(rows, self.shape.s) if self._panels("map") else rows * self._map_stride()
 
+    def _pitch(self, dense_bytes: int) -> int:
+        return pitch(dense_bytes, self.align, self.build.schedule.strides == "dense")
+
     def _right_stride(self, depth: int) -> int:
         """Bytes from one group of columns of K or V to the next: as dense as the kernels like."""
-        return pitch(self.right.stride_bytes(depth), self.align)
+        return self._pitch(self.right.stride_bytes(depth))
 
     def _key_depth(self) -> int:
         return self.shape.e if self.block.key is None else self.tile * self.shape.score_pad
@@ -273,7 +276,7 @@ class AttentionCalls:
         )
 
     def _map_stride(self) -> int:
-        return panels_stride_bytes(self.shape.s) if self._panels("map") else pitch(self.shape.s, self.align)
+        return panels_stride_bytes(self.shape.s) if self._panels("map") else self._pitch(self.shape.s)
 
     def attend(
         self, e: Pointer, sums: Pointer, values: Pointer, y: Pointer, stride: int, head: Affine, rows: Affine

@@ -12,7 +12,7 @@ import numpy as np
 from dse.facts import facts_of
 from dse.ir import Array, Model, Op
 from dse.kernel import Kernels, Variants
-from dse.layout import panels_bytes, panels_stride_bytes, pitch
+from dse.layout import panels_bytes, panels_stride_bytes
 from dse.program import Affine, Buffer, Call, Constant, Loop, Node, Pointer, Stage, affine, symbol
 from dse.schedule import FAMILIES, Schedule
 
@@ -24,18 +24,18 @@ _SCRATCHED = ("tlf_linear_args", "tlf_linear_residual_args", "tlf_probs_args", "
 
 @dataclass(frozen=True)
 class Matrix:
-    """An activation in memory, the left-hand operand of products: (…, width) int8 as `rows` (`align`: see pitch) or as
+    """An activation in memory, the left-hand operand of products: (…, width) int8 as `rows`, `row_bytes` apart, or as
     `panels`."""
 
     base: Pointer
     width: int
     panels: bool = False
-    align: int = 1
+    row_bytes: int = 0  # as the width where it is 0
 
     @property
     def stride(self) -> int:
         """Bytes from a row, or a group of two rows of panels, to the next."""
-        return panels_stride_bytes(self.width) if self.panels else pitch(self.width, self.align)
+        return panels_stride_bytes(self.width) if self.panels else self.row_bytes or self.width
 
     def at(self, row: Affine | int = 0, column: Affine | int = 0) -> Pointer:
         """Where an element lies; in panels its row and column are even."""
@@ -112,13 +112,16 @@ class Builder:
         """Declare loops to come: variable -> step. Sizes may then be written in terms of `<variable>_n`."""
         self._largest |= {f"{var}_n": step for var, step in steps.items()}
 
-    def new_matrix(self, name: str, rows: Affine | int, width: int, role: str, panels: bool, align: int = 1) -> Matrix:
+    def new_matrix(
+        self, name: str, rows: Affine | int, width: int, role: str, panels: bool, row_bytes: int = 0
+    ) -> Matrix:
         """A fresh (rows, width) activation as rows or panels, of which a symbol means an even number."""
+        row_bytes = row_bytes or width
         if isinstance(rows, Affine):
-            size: Affine | int = rows * (panels_stride_bytes(width) // 2 if panels else pitch(width, align))
+            size: Affine | int = rows * (panels_stride_bytes(width) // 2 if panels else row_bytes)
         else:
-            size = panels_bytes(rows, width) if panels else rows * pitch(width, align)
-        return Matrix(self.new(name, size, role, "s16" if panels else "s8"), width, panels, align)
+            size = panels_bytes(rows, width) if panels else rows * row_bytes
+        return Matrix(self.new(name, size, role, "s16" if panels else "s8"), width, panels, row_bytes)
 
     def new_tensor(self, tensor: str) -> Pointer:
         """The home of a model tensor: dense rows."""
@@ -229,6 +232,12 @@ class Builder:
         if known is None or known.size_bytes < max(wanted):
             self.buffers[name] = Buffer(name, max(wanted), "scratch", "s16")
         return Pointer(name)
+
+    def scratch_bytes(self, call: Call, largest: Mapping[str, int]) -> int:
+        """Bytes of scratch of a recorded call, with these symbols at these values instead of their largest."""
+        integers = {k: v for k, v in call.arguments if isinstance(v, Affine)}
+        sizes = {k: v.evaluate({**self._upper(v), **largest}) for k, v in integers.items()}
+        return self.asked[call.op, call.source].kernels[0].scratch.evaluate(sizes)
 
     def _upper(self, value: Affine) -> dict[str, int]:
         return {name: self._largest.get(name, 0) for name, _ in value.terms}

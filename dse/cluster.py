@@ -6,7 +6,7 @@ linear op. What a core needs for itself gets as many places as there are cores a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from dse.layout import RIGHT, Right
@@ -25,6 +25,7 @@ from dse.program import (
     symbol,
 )
 
+Scratch = Callable[[Call, Mapping[str, int]], int]  # bytes a call asks for, with symbols at these values
 _SHARE = "share"
 _MAP_LOOPS = ("sub", "one")  # of lower_attention: row steps of the map, heads
 
@@ -46,35 +47,38 @@ class _Split:
         return extent / (ways * max(count for _, count in axis.shares(extent)))
 
 
-def share_work(stages: list[Stage], buffers: dict[str, Buffer], ways: int, split: str) -> list[Stage]:
+def share_work(stages: list[Stage], buffers: dict[str, Buffer], ways: int, split: str, scratch: Scratch) -> list[Stage]:
     """The stages with parallel regions on `ways` cores; buffers that each core needs for itself grow `ways` times.
 
     split: what a core takes of the attention map, "heads", "rows" (that too where heads add into the same sums) or "both":
-    some rows of some heads.
+    some rows of some heads. scratch: what a call asks for, which is less for the fewer rows of a core.
     """
     shared = []
     for stage in stages:
-        body = tuple(_share_node(node, ways, split, {}, buffers) for node in stage.body)
+        body = tuple(_share_node(node, ways, split, {}, buffers, scratch) for node in stage.body)
         shared.append(replace(stage, body=body))
     return _privatise(shared, buffers)
 
 
-def _share_node(node: Node, ways: int, split: str, largest: Mapping[str, int], buffers: dict[str, Buffer]) -> Node:
+def _share_node(
+    node: Node, ways: int, split: str, largest: Mapping[str, int], buffers: dict[str, Buffer], scratch: Scratch
+) -> Node:
     if isinstance(node, Call):
         return _share_call(node, ways, largest)
     if isinstance(node, Copy):
         return node
     assert isinstance(node, Loop)
     if node.var in _MAP_LOOPS:
-        region = _share_map(node, ways, split, largest, buffers)
+        region = _share_map(node, ways, split, largest, buffers, scratch)
         if region is not None:
             return region
     inner = {**largest, f"{node.var}_n": node.step}
-    return replace(node, body=tuple(_share_node(child, ways, split, inner, buffers) for child in node.body))
+    body = tuple(_share_node(child, ways, split, inner, buffers, scratch) for child in node.body)
+    return replace(node, body=body)
 
 
 def _share_map(
-    loop: Loop, ways: int, split: str, largest: Mapping[str, int], buffers: dict[str, Buffer]
+    loop: Loop, ways: int, split: str, largest: Mapping[str, int], buffers: dict[str, Buffer], scratch: Scratch
 ) -> Parallel | None:
     """Row steps and heads of scores–softmax–softmax·V as one region; None when there is nothing to cut."""
     heads = loop if loop.var == "one" else next((n for n in loop.body if isinstance(n, Loop) and n.var == "one"), None)
@@ -90,7 +94,7 @@ def _share_map(
         ways //= across
         cut[heads.var] = Axis(f"{_SHARE}_head", heads.extent, 1, across)
     rows = _row_axis(loop.extent, most, ways, panels)
-    loop = _shrink(loop, max(count for _, count in rows.shares(most)), buffers)
+    loop = _shrink(loop, max(count for _, count in rows.shares(most)), buffers, scratch)
     return _region(loop, {loop.var: rows} | cut)
 
 
@@ -107,14 +111,19 @@ def _grid(heads: int, rows: int, ways: int, panels: bool) -> int:
     return min(counts, key=lambda n: -(-heads // n) * _turns(_row_axis(affine(rows), rows, ways // n, panels), rows))
 
 
-def _shrink(loop: Loop, share: int, buffers: dict[str, Buffer]) -> Loop:
-    """The loop over map rows with no more rows a step than a core has, nor in the map of one core."""
+def _shrink(loop: Loop, share: int, buffers: dict[str, Buffer], scratch: Scratch) -> Loop:
+    """The loop over map rows with no more rows a step than a core has, nor in the map and scratch of one core."""
     if share >= loop.step or any(call.op.endswith("_panels") for call in _calls(loop.body)):
         return loop
     names = {p.base for call in _calls(loop.body) for _, p in call.arguments if isinstance(p, Pointer)}
     for name in names & set(buffers):
         if buffers[name].role in ("map", "sum"):
             buffers[name] = replace(buffers[name], size_bytes=buffers[name].size_bytes // loop.step * share)
+    for call in _calls(loop.body):
+        pointer = dict(call.arguments).get("scratch")
+        if isinstance(pointer, Pointer):
+            size = scratch(call, {f"{loop.var}_n": share})
+            buffers[pointer.base] = replace(buffers[pointer.base], size_bytes=size)
     return replace(loop, step=share)
 
 
@@ -251,7 +260,8 @@ def _moved(value: Pointer | Affine | None, values: Mapping[str, Affine]) -> Poin
 
 
 def _privatise(stages: list[Stage], buffers: dict[str, Buffer]) -> list[Stage]:
-    """A buffer that only one region uses, at the same place on every core, becomes one a core."""
+    """A buffer that only one region uses, at the same place on every core, becomes one a core; all scratch of a region is
+    the same, as a core makes one call at a time."""
     users: dict[str, set[int]] = {}
     same: dict[str, bool] = {}
     ways: dict[str, int] = {}
@@ -262,11 +272,20 @@ def _privatise(stages: list[Stage], buffers: dict[str, Buffer]) -> list[Stage]:
         same[pointer.base] = same.get(pointer.base, True) and own
     private = {n for n, found in users.items() if n in buffers and len(found) == 1 and min(found) >= 0 and same[n]}
     private &= {n for n, b in buffers.items() if b.role in ("scratch", "map", "sum")}
-    strides = {}
-    for name in sorted(private):
-        strides[name] = -(-buffers[name].size_bytes // 4) * 4
-        buffers[name] = replace(buffers[name], size_bytes=strides[name] * ways[name])
-    return [replace(stage, body=tuple(_offset_private(node, strides) for node in stage.body)) for stage in stages]
+    homes = {name: name for name in sorted(private)}
+    for name in homes:
+        if buffers[name].role == "scratch":
+            homes[name] = min(n for n in private if buffers[n].role == "scratch" and users[n] == users[name])
+    strides = dict.fromkeys(homes.values(), 0)
+    for name, home in homes.items():
+        strides[home] = max(strides[home], -(-buffers[name].size_bytes // 4) * 4)
+    for name, home in homes.items():
+        if name == home:
+            buffers[name] = replace(buffers[name], size_bytes=strides[name] * ways[name])
+        else:
+            del buffers[name]
+    body = {stage.name: tuple(_offset_private(node, homes, strides) for node in stage.body) for stage in stages}
+    return [replace(stage, body=body[stage.name]) for stage in stages]
 
 
 def pointers_of(stages: list[Stage]) -> list[tuple[int, int, Pointer]]:
@@ -294,14 +313,15 @@ def pointers_of(stages: list[Stage]) -> list[tuple[int, int, Pointer]]:
     return found
 
 
-def _offset_private(node: Node, strides: Mapping[str, int]) -> Node:
+def _offset_private(node: Node, homes: Mapping[str, str], strides: Mapping[str, int]) -> Node:
     if isinstance(node, Copy):
         return node
     if not isinstance(node, Call):
-        return replace(node, body=tuple(_offset_private(child, strides) for child in node.body))
+        return replace(node, body=tuple(_offset_private(child, homes, strides) for child in node.body))
     arguments = []
     for name, value in node.arguments:
-        if isinstance(value, Pointer) and value.base in strides:
-            value = Pointer(value.base, value.offset_bytes + symbol("core") * strides[value.base])
+        if isinstance(value, Pointer) and value.base in homes:
+            home = homes[value.base]
+            value = Pointer(home, value.offset_bytes + symbol("core") * strides[home])
         arguments.append((name, value))
     return replace(node, arguments=tuple(arguments))

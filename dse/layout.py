@@ -17,11 +17,11 @@ def even(n: int) -> int:
     return n + n % 2
 
 
-def pitch(stride_bytes: int, align: int) -> int:
+def pitch(stride_bytes: int, align: int, dense: bool = False) -> int:
     """A stride as a kernel likes it: a multiple of `align` and, if that is above 1 (words, read by several cores), not of
-    32 bytes: neighbouring rows or columns then begin in different ones of 16 banks."""
+    32 bytes, unless it is to be dense: neighbouring rows or columns then begin in different ones of 16 banks."""
     aligned = -(-stride_bytes // align) * align
-    return aligned + align if align > 1 and aligned % 32 == 0 else aligned
+    return aligned + align if align > 1 and not dense and aligned % 32 == 0 else aligned
 
 
 # ---- panels: the left-hand operand as int16, two rows side by side ---------------------------------------------------

@@ -102,7 +102,7 @@ def _lower_ops(
         build.stages = tile_stages(build.stages, build.buffers, schedule.tiles, far.name)
     if target.is_cluster:
         build.stages = build.stages if schedule.tiles else walk_columns(build.stages)
-        build.stages = share_work(build.stages, build.buffers, target.cores, schedule.split)
+        build.stages = share_work(build.stages, build.buffers, target.cores, schedule.split, build.scratch_bytes)
         limits = target.cluster.most_copy_bytes, target.cluster.most_copies
         build.stages, build.constants = fetch_constants(build.stages, build.buffers, build.constants, *limits)
         if (external := target.external()) is not None and far is not None and not fits_flash(model, target):

@@ -11,6 +11,7 @@ from typing import Any
 FAMILIES = ("linear", "probs", "attend", "vector")  # kernels chosen together; vector: everything that is no product
 PANELS = ("map", "query", "context", "input")
 SPLITS = ("heads", "rows", "both")
+STRIDES = ("apart", "dense")
 
 
 def family_of(op: str) -> str:
@@ -52,7 +53,8 @@ class FeedForward:
 class Schedule:
     """form: fused weights; kernels: (family, variant suffix); panels: which left-hand operands are kept as int16 panels
     (of PANELS); residual: "separate" adds, or "fused" into the epilogue of the linear before; place: which buffers prefer
-    which RAM region; code: the region functions run from; split: what a core takes of the attention map; tiles: rows of
+    which RAM region; code: the region functions run from; split: what a core takes of the attention map; strides: of what
+    attention keeps near a cluster's cores, "apart" in the banks or "dense"; tiles: rows of
     activations near the cores at a time, 0 = all of them."""
 
     form: str
@@ -64,6 +66,7 @@ class Schedule:
     place: str = "first"
     code: str = "flash"
     split: str = "heads"
+    strides: str = "apart"
     tiles: int = 0
 
     def variant(self, family: str) -> str:
@@ -85,6 +88,7 @@ class Schedule:
         return (
             f"form {self.form}; {attention}; panels {panels}{pair}; residual {self.residual}; {variants}; "
             f"place {self.place}; code {self.code}; split {self.split}"
+            + ("; dense strides" if self.strides == "dense" else "")
             + (f"; tiles of {self.tiles} rows" if self.tiles else "")
         )
 
@@ -92,7 +96,7 @@ class Schedule:
         """The schedule as TOML text."""
         panels = ", ".join(f'"{name}"' for name in self.panels)
         lines = [f'form = "{self.form}"', f"panels = [{panels}]"]
-        lines += [f'{key} = "{getattr(self, key)}"' for key in ("residual", "place", "code", "split")]
+        lines += [f'{key} = "{getattr(self, key)}"' for key in ("residual", "place", "code", "split", "strides")]
         lines += [f"tiles = {self.tiles}"]
         lines += ["", "[kernels]", *(f'{family} = "{variant}"' for family, variant in self.kernels)]
         for title, part in (("attention", self.attention), ("feed_forward", self.feed_forward)):
@@ -138,6 +142,7 @@ def parse_schedule(table: dict[str, Any], where: str) -> Schedule:
         place=_typed(table, "place", "first", where),
         code=_typed(table, "code", "flash", where),
         split=_typed(table, "split", "heads", where),
+        strides=_typed(table, "strides", "apart", where),
         tiles=_whole(table, "tiles", where),
     )
 

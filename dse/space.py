@@ -11,15 +11,16 @@ from dse.blocks import attention_blocks, feed_forward_blocks
 from dse.facts import facts_of
 from dse.ir import Model
 from dse.kernel import Kernel, runs_on
-from dse.knobs import KNOBS, Choice, Context, place, tiles
+from dse.knobs import KNOBS, Choice, Context, place
 from dse.knobs.nest import LAYERS
 from dse.layout import RIGHT
-from dse.schedule import FAMILIES, PANELS, SPLITS, Attention, FeedForward, Schedule, family_of
+from dse.schedule import FAMILIES, PANELS, SPLITS, STRIDES, Attention, FeedForward, Schedule, family_of
 from dse.target import Target
 
 Point = Mapping[str, Choice]
 
 _FAMILIES = sorted(FAMILIES)
+ROOMY_BYTES = 8192  # near the cores of a cluster: enough for the scratch of its own kernels
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Space:
             place=str(point["place"]),
             code=str(point["code"]),
             split=str(point["split"]),
+            strides=str(point["strides"]),
             tiles=int(point["tiles"]),
         )
 
@@ -109,6 +111,7 @@ class Space:
             "place": schedule.place,
             "code": schedule.code,
             "split": schedule.split,
+            "strides": schedule.strides,
             "tiles": schedule.tiles,
         }
 
@@ -186,6 +189,7 @@ def check_schedule(schedule: Schedule, space: Space) -> None:
     for knob, value, allowed in (
         ("code", schedule.code, context.code),
         ("split", schedule.split, SPLITS),
+        ("strides", schedule.strides, STRIDES if context.cores > 1 else STRIDES[:1]),
         ("residual", schedule.residual, ("separate", "fused")),
         ("tiles > 0", schedule.tiles > 0, (False, True) if context.far else (False,)),
         ("attention.outer", a.outer, ("heads", "rows")),
@@ -227,7 +231,7 @@ def _can_serve(kernel: Kernel, models: Iterable[Model]) -> bool:
 def _own(kernels: Sequence[Kernel], target: Target) -> list[Kernel]:
     """Of a cluster with room, what is written for its instruction set where that has a kernel for the op: portable code
     takes several times the cycles, saves little but scratch, and a cluster's schedules are lowered one by one."""
-    roomy = target.is_cluster and target.near()[0].size_bytes >= tiles.SMALL_BYTES
+    roomy = target.is_cluster and target.near()[0].size_bytes >= ROOMY_BYTES
     made = {kernel.op for kernel in kernels if kernel.isa == target.isa and roomy}
     return [kernel for kernel in kernels if kernel.op not in made or kernel.isa == target.isa]
 

@@ -13,7 +13,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dse.knobs import code, feed_forward, form, heads, kernel, nest, panels, place, residual, rows, split, tiles
+from dse.knobs import (
+    code,
+    feed_forward,
+    form,
+    heads,
+    kernel,
+    nest,
+    panels,
+    place,
+    residual,
+    rows,
+    split,
+    strides,
+    tiles,
+)
 from dse.knobs.context import Choice, Context
 
 __all__ = ["KNOBS", "Choice", "Context", "Knob"]
@@ -33,6 +47,6 @@ KNOBS: tuple[Knob, ...] = (
     *(Knob(name, "kernels", choices) for name, choices in kernel.FAMILY_CHOICES),
     *(
         Knob(m.NAME, m.AXIS, m.choices)
-        for m in (nest, heads, rows, panels, feed_forward, residual, place, code, split, tiles)
+        for m in (nest, heads, rows, panels, feed_forward, residual, place, code, split, strides, tiles)
     ),
 )

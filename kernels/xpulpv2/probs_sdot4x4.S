@@ -1,7 +1,8 @@
 /* probs on XpulpV2. Contract: tileformer.h. Reads rows and columns. Two ways:
  *
  * k > 4: the scores of 4 rows by all keys, in tiles of 4 by 4, to the scratch, and the largest of each row; then row by row
- * the table. scratch: last words of the keys (k % 4 > 0), then for every 4 keys the scores of 4 rows, 16 bytes each.
+ * the table. scratch: last words of the keys (k % 4 > 0), then for every 4 keys the scores of 4 rows
+ * (of one where m < 4), 16 bytes each.
  * k <= 4: a score is one dot product: computed twice, for two rows at a time, once for the largest and once for the
  * table, so it never leaves its register. An odd last row is both rows of its pair. scratch, k <= 2: a word a key.
  *
@@ -122,7 +123,7 @@
     keep_row 2, \columns, s8, s9, s10, s11
     keep_row 3, \columns, t3, t4, t5, t6
     .endif
-    addi Y, Y, (\columns / 4 * 48 + \columns * 4)
+    addi Y, Y, (\columns / 4 * (\rows - 1) * 16 + \columns * 4)
     sw Y, AT_Y(sp)
 .endm
 
@@ -154,7 +155,7 @@
     p.lw t2, 4, SCORES
     p.lw t3, 4, SCORES
     p.lw t4, 4, SCORES
-    p.lw t5, 52, SCORES
+    p.lw t5, (16 * \rows - 12), SCORES
     look_up4 ROUND0
     add_bytes s0, t2
 .Llook_four_\rows:

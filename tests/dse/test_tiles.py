@@ -77,3 +77,27 @@ def test_copies_beyond_the_dma_are_caught(limits):
 def test_less_near_memory_is_needed():
     sizes = [_lowered(WIDE, "mhsa", PLAIN, tiles)[2].arena_bytes()["l1"] for tiles in (0, 8)]
     assert sizes[1] < sizes[0]
+
+
+OWN = tuple((family, "sdot4x4") for family in ("attend", "linear", "probs"))
+
+
+def test_dense_strides_change_no_byte_and_save_some():
+    taken = {}
+    for strides in ("apart", "dense"):
+        attention = Attention(heads=4, rows=4, map_rows=4, query="rows")
+        want, x, program = _lowered(WIDE, "mhsa", Schedule("none", attention, kernels=OWN, strides=strides, tiles=8))
+        assert np.array_equal(interpret(program, x).output, want)
+        taken[strides] = {b.role: b.size_bytes for b in program.buffers if b.role in ("keys", "queries")}
+    assert taken["apart"] == {"keys": 13 * 36, "queries": 4 * 36}
+    assert taken["dense"] == {"keys": 13 * 32, "queries": 4 * 32}
+
+
+def test_a_core_with_one_row_has_scratch_for_one_row_and_all_calls_share_it():
+    attention = Attention(heads=4, rows=8, map_rows=8, query="rows")
+    want, x, program = _lowered(WIDE, "mhsa", Schedule("none", attention, kernels=OWN, split="rows"))
+    assert np.array_equal(interpret(program, x).output, want)
+    (scratch,) = (b for b in program.buffers if b.role == "scratch")
+    assert scratch.size_bytes == 8 * 16 * 4  # eight cores, 13 keys by fours
+    used = {c.op for c in program.calls() if dict(c.arguments).get("scratch") and dict(c.arguments)["scratch"].base}
+    assert used == {"probs_rows", "attend_rows"}
