@@ -101,13 +101,14 @@ class HousePrices:
         """The same, every schedule lowered on its own: once where all rivals are lowered alike, else as often as the
         largest family has rivals.
 
-        A variant changes the calls of its own family and nothing else.
+        A variant changes the calls of its own family and nothing else; on a cluster also the scratch that the calls of a
+        region share, so that there each is lowered.
         """
         costs, count = [], max(len(names) for names in rivals.values())
         facts = self.kernels, self.calibration, self.target, self.wait_states
         for schedule in alike:
-            lowered = self._lower(part, schedule, rivals)
-            if lowered.alike:
+            lowered = None if self.target.is_cluster else self._lower(part, schedule, rivals)
+            if lowered is not None and lowered.alike:
                 costs.append(price_rivals(lowered.program, lowered.asked, count, *facts))
                 continue
             turns = []

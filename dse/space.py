@@ -20,7 +20,6 @@ from dse.target import Target
 Point = Mapping[str, Choice]
 
 _FAMILIES = sorted(FAMILIES)
-ROOMY_BYTES = 8192  # near the cores of a cluster: enough for the scratch of its own kernels
 
 
 @dataclass(frozen=True)
@@ -229,10 +228,9 @@ def _can_serve(kernel: Kernel, models: Iterable[Model]) -> bool:
 
 
 def _own(kernels: Sequence[Kernel], target: Target) -> list[Kernel]:
-    """Of a cluster with room, what is written for its instruction set where that has a kernel for the op: portable code
-    takes several times the cycles, saves little but scratch, and a cluster's schedules are lowered one by one."""
-    roomy = target.is_cluster and target.near()[0].size_bytes >= ROOMY_BYTES
-    made = {kernel.op for kernel in kernels if kernel.isa == target.isa and roomy}
+    """Of a cluster what is written for its instruction set where that has a kernel for the op: portable code takes several
+    times the cycles and saves little but scratch, which calls of a region share, whatever their family."""
+    made = {kernel.op for kernel in kernels if kernel.isa == target.isa and target.is_cluster}
     return [kernel for kernel in kernels if kernel.op not in made or kernel.isa == target.isa]
 
 
