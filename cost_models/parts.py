@@ -119,19 +119,15 @@ def _weights(program: Program, calls: Sequence[Call]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _Scratch:
-    """Scratch of the calls of a kernel op for a model op; ways: how many cores have one each, 0 where it is one for all."""
+    """Scratch of the calls of a kernel op for a model op."""
 
     call: Call
     size_bytes: int
-    ways: int
 
     def bytes(self, asked: Asking, turn: int) -> int:
         """Its bytes, as much as the kernel of that turn wants."""
         rivals = asked.get((self.call.op, self.call.source))
-        if rivals is None:
-            return self.size_bytes
-        wanted = rivals.wanted[min(turn, len(rivals.wanted) - 1)]
-        return -(-wanted // 4) * 4 * self.ways if self.ways else wanted
+        return self.size_bytes if rivals is None else rivals.wanted[min(turn, len(rivals.wanted) - 1)]
 
 
 _Moment = tuple[int, tuple[_Scratch, ...]]  # bytes alive but for scratch, and the scratch
@@ -144,9 +140,7 @@ def _moments(program: Program, calls: Sequence[Call]) -> list[_Moment]:
     for call in calls:
         for field, value in call.arguments:
             if field == "scratch" and isinstance(value, Pointer):
-                own = dict(value.offset_bytes.terms).get("core", 0)
-                size = sizes[value.base]
-                scratch[value.base] = _Scratch(call, size, size // own if own else 0)
+                scratch[value.base] = _Scratch(call, sizes[value.base])
     spans = live_spans(program.stages, program.input.base, program.output.base)
     moments = []
     for leaf in {spans[name].first for name in sizes}:

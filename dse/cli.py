@@ -264,9 +264,7 @@ _command("kernels", click.option("--target", default="stm32l476", show_default=T
 
 def main() -> None:
     """Run the command line; bad input ends with one message and exit code 2."""
-    gc.set_threshold(
-        200_000
-    )  # a search makes many small objects and no cycles: looking for them took a tenth of its time
+    gc.set_threshold(200_000)  # a search makes many objects and no cycles: looking for them took a tenth of its time
     try:
         cli(standalone_mode=True)
     except (ValueError, FileNotFoundError) as error:

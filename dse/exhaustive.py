@@ -57,7 +57,7 @@ def _row(target: str, model: str, scope: str, most: int, seed: int) -> Row:
     kept = values[fits]
     best = {name: kept[:, index].min() for index, name in enumerate(OBJECTIVES)}
     front = staircase(kept[:, :2])
-    equal = [bool(np.isclose(found[name].best.values((name,))[0], best[name], rtol=1e-9)) for name in OBJECTIVES]  # type: ignore[union-attr]
+    ends = {name: answer.best.values((name,))[0] if answer.best else np.inf for name, answer in found.items()}
     ours = np.array(sorted(point.values(("latency", "memory")) for point in both.front))
     verdicts = {answer.certificate.describe() if answer.certificate else "none" for answer in (*found.values(), both)}
     return {
@@ -72,7 +72,7 @@ def _row(target: str, model: str, scope: str, most: int, seed: int) -> Row:
         "best_cycles": round(float(best["latency"])),
         "best_arena_bytes": round(float(best["memory"])),
         "front": len(front),
-        "bests_equal": all(equal),
+        "bests_equal": all(bool(np.isclose(ends[name], best[name], rtol=1e-9)) for name in OBJECTIVES),
         "front_equal": ours.shape == front.shape and bool(np.allclose(ours, front, rtol=1e-9)),
         "verdict": ", ".join(sorted(verdicts)),
     }

@@ -109,9 +109,8 @@ def interpret(program: Program, input_values: Array, limits: Cluster = Cluster()
     memory, counters = Memory(program, limits.most_copy_bytes, limits.most_copies), Counters()
     memory.write_rows(program.input.base, 0, input_values.astype(np.int8).reshape(1, -1), 0)
     memory.moved.clear()
-    schedule = copies_ahead(program.stages)
     loads = fetches = list[int]()
-    for stage, fetched, loaded in schedule:
+    for stage, fetched, loaded in copies_ahead(program.stages):
         memory.arrive(fetches)
         memory.arrive(loads)
         fetches = _issue(fetched.fetch, {}, memory, counters, fetched.name) if fetched else []
