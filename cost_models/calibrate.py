@@ -208,7 +208,7 @@ def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
     served = (next((sizes for sizes in several if _serves(kernel, sizes)), {}) for several in changed)
     found = tuple(dict(items) for items in dict.fromkeys(tuple(sizes.items()) for sizes in served) if items)
     source = {"linear": "x_panels", "probs": "q_panels", "attend": "e_panels"}.get(kernel.op.split("_")[0])
-    if source and kernel.layout == "quads":
+    if source and kernel.layout in ("quads", "pairs"):
         found += tuple(sizes | {source: 1} for sizes in found[::2])
     return found
 

@@ -17,7 +17,7 @@ from dse.kernel import Kernel
 from dse.target import Region, Target
 
 FRACTIONS = 1024  # of a cycle
-BLOCK_ROWS = 16  # of x as rows, unpacked at a time by the kernels of layout quads
+BLOCK_ROWS = 16  # of x as rows, unpacked at a time by the kernels of layouts quads and pairs
 ENTRIES = 32  # pairs of depth that differ: beyond them every whole turn of UNROLLED pairs runs the same code again
 UNROLLED = 16  # the longest unrolled loop
 ONCE = " once"  # ends the name of a loop whose code is fetched by its first turn only
@@ -62,7 +62,7 @@ def loop_counts(z: Sizes) -> dict[str, int]:
 
 def has_loops(kernel: Kernel) -> bool:
     """True for a product kernel of micro-tiles: its code loses by `loop_counts` at each `entry`."""
-    return kernel.layout == "quads" and kernel.op.startswith(("linear_", "probs_", "attend_"))
+    return kernel.layout in ("quads", "pairs") and kernel.op.startswith(("linear_", "probs_", "attend_"))
 
 
 def code_features(kernel: Kernel, z: Sizes) -> dict[str, float]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from dse.layout import even
+from dse.layout import even, written_as
 from dse.program import Affine, Call, Copy, Loop, Node, Parallel, Pointer, Program, Stage
 
 Sizes = Mapping[str, int]
@@ -93,7 +93,9 @@ def call_traffic(call: Call, z: Sizes) -> _Traffic:
 
 
 def _right(layout: str, columns: int, depth: int) -> int:
-    """Bytes of a right-hand operand: whole words of two columns and two depths in `quads`."""
+    """Bytes of a right-hand operand: whole words of two columns and two depths in `quads`, of two depths in `pairs`."""
+    if layout == "pairs":
+        return 2 * columns * even(depth)
     return even(columns) * even(depth) if layout == "quads" else columns * depth
 
 
@@ -148,8 +150,8 @@ def _attend_add(z: Sizes, layout: str) -> _Traffic:
 _TRAFFIC: dict[str, Callable[[Sizes, str], _Traffic]] = {
     "linear_rows": lambda z, w: _linear(z, w, z["m"] * z["n"]),
     "linear_panels": lambda z, w: _linear(z, w, _left(z, "n", True)),
-    "linear_keys": lambda z, w: _linear(z, w, _right(w, z["m"], z["n"])),
-    "linear_values": lambda z, w: _linear(z, w, _right(w, z["n"], z["m"])),
+    "linear_keys": lambda z, w: _linear(z, w, _right(written_as(w), z["m"], z["n"])),
+    "linear_values": lambda z, w: _linear(z, w, _right(written_as(w), z["n"], z["m"])),
     "linear_add": _linear_add,
     "linear_residual": _linear_residual,
     "probs_rows": lambda z, w: _probs(z, w, panels=False),

@@ -17,7 +17,7 @@ from cost_models.code_stalls import BLOCK_ROWS, code_cycles, exact, fill_cycles
 from cost_models.counts import CallCount, Sizes, call_traffic
 from cost_models.sets import Piece, lost_share, reach
 from dse.kernel import Kernel
-from dse.layout import even
+from dse.layout import RIGHT, even
 from dse.program import Affine, Buffer, Call, Loop, Node, Pointer, Program, Stage
 from dse.target import Cache, Region, Target
 
@@ -223,7 +223,7 @@ def _call(call: Call, sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) ->
     }
     touches = []
     for field, size in slow.items():
-        piece, passes = Piece(size, _reach(field, values, cache)), passes_over(call.op, field, values)
+        piece, passes = Piece(size, _reach(field, call.layout, values, cache)), passes_over(call.op, field, values)
         if passes > 1:  # what passes by meanwhile: a share of all the rest
             rest = sum(other for name, other in slow.items() if name != field) / passes
             passes = 1 + (passes - 1) * lost_share(piece, (Piece(rest),), cache)
@@ -232,12 +232,12 @@ def _call(call: Call, sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) ->
     return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(call.op, call.layout, values, cache))
 
 
-def _reach(field: str, z: Sizes, cache: Cache) -> float:
+def _reach(field: str, layout: str, z: Sizes, cache: Cache) -> float:
     """The share of the cache's sets that an operand can lie in: columns by four, or rows, of the depth at their stride."""
     if f"{field}_stride" not in z or "k" not in z or field in ("y", "r"):
         return 1.0
-    panels = z.get(f"{field}_panels", 1)
-    return reach(4 * even(z["k"]) if panels else z["k"], z[f"{field}_stride"], cache)
+    depth = even(z["k"]) * (RIGHT[layout].element_bytes if field == "w" else 1)
+    return reach(4 * depth if z.get(f"{field}_panels", 1) else z["k"], z[f"{field}_stride"], cache)
 
 
 def touched_bytes(op: str, field: str, z: Sizes, size: float) -> float:
@@ -251,14 +251,15 @@ def touched_bytes(op: str, field: str, z: Sizes, size: float) -> float:
 def again_bytes(op: str, layout: str, z: Sizes, cache: Cache) -> float:
     """Bytes of weights that a call reads again: all of them for every further pair of rows, when the four columns that a
     pair reads do not stay in the cache until the next pair; else for every further block of rows that it unpacks."""
-    if not op.startswith("linear_") or layout != "quads":
+    if not op.startswith("linear_") or layout not in ("quads", "pairs"):
         return 0.0
-    weights = even(z["n"]) * even(z["k"])
-    if 4 * even(z["k"]) > cache.size_bytes - SPARE_BYTES:
+    depth_bytes = even(z["k"]) * RIGHT[layout].element_bytes
+    weights = even(z["n"]) * depth_bytes
+    if 4 * depth_bytes > cache.size_bytes - SPARE_BYTES:
         return weights * ((z["m"] + 1) // 2 - 1)
     if z["x_panels"]:
         return 0.0
-    lost = lost_share(Piece(weights, _reach("w", z, cache)), (), cache)
+    lost = lost_share(Piece(weights, _reach("w", layout, z, cache)), (), cache)
     return weights * (-(-z["m"] // BLOCK_ROWS) - 1) * lost
 
 

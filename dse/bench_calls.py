@@ -59,7 +59,8 @@ def _operands(op: str, m: int, n: int, k: int, right: Right, panels: int) -> dic
     """field -> (bytes, dtype when it is a constant in flash)."""
     left = panels_bytes(m, k) if panels else m * k
     if op.startswith("linear_"):
-        special = {"keys": right.size_bytes(m, n), "values": right.size_bytes(n, m), "panels": panels_bytes(m, n)}
+        written = RIGHT[right.written]
+        special = {"keys": written.size_bytes(m, n), "values": written.size_bytes(n, m), "panels": panels_bytes(m, n)}
         y = special | {"add": 4 * m * n, "rows": m * n, "residual": m * n}
         channel = 4 * (int(right.channel_index(-(-n // right.group) * right.group).max()) + 1)
         found = {"x": (left, ""), "w": (right.size_bytes(n, k), "s8"), "channel": (channel, "s32")}
@@ -90,7 +91,8 @@ def _integers(op: str, m: int, n: int, k: int, right: Right, panels: int) -> dic
     """Strides and arithmetic constants that are legal for every operand value."""
     left = panels_stride_bytes(k) if panels else k
     if op.startswith("linear_"):
-        special = {"keys": right.stride_bytes(n), "values": right.stride_bytes(m), "panels": panels_stride_bytes(n)}
+        written = RIGHT[right.written]
+        special = {"keys": written.stride_bytes(n), "values": written.stride_bytes(m), "panels": panels_stride_bytes(n)}
         y = special | {"add": 4 * n}
         found = {"x_stride": left, "w_stride": right.stride_bytes(k), "y_stride": y.get(op[7:], n)}
         found |= {"round": 1 << 17, "preshift": 0, "shift": 18, "high": int(right.reads_panels), "x_panels": panels}

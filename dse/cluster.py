@@ -210,8 +210,9 @@ def _splits(call: Call, z: Mapping[str, int]) -> list[_Split]:
 def _linear_splits(op: str, z: Mapping[str, int], right: Right) -> list[_Split]:
     by_column = {"w": z["w_stride"] // right.group, "channel": 8, "r": 1}
     if op == "linear_keys":
-        rows = {"x": _row_bytes(op, z, "x"), "y": z["y_stride"] // right.group}
-        return [_Split("n", by_column | {"y": right.depth_bytes(1)}, 4), _Split("m", rows, right.group)]
+        written = RIGHT[right.written]
+        rows = {"x": _row_bytes(op, z, "x"), "y": z["y_stride"] // written.group}
+        return [_Split("n", by_column | {"y": written.depth_bytes(1)}, 4), _Split("m", rows, written.group)]
     if op == "linear_values":
         return [_Split("n", by_column | {"y": z["y_stride"] // right.group}, max(2, right.group))]
     width = 4 if op in ("linear_add", "linear_panels") else 1

@@ -92,7 +92,8 @@ class _Frame:
     def write_right(self, name: str, matrix: Array) -> None:
         """Store (columns, depth) int8 as the right-hand operand of a later product, clamped to -127..127."""
         clamped = np.maximum(matrix, -127).astype(np.int8)
-        self.memory.write_right(*self.pointers[name], clamped, self[f"{name}_stride"], self.layout)
+        written = RIGHT[self.layout.written]
+        self.memory.write_right(*self.pointers[name], clamped, self[f"{name}_stride"], written)
 
     def write_panels(self, name: str, matrix: Array) -> None:
         self.memory.write_panels(*self.pointers[name], matrix, self[f"{name}_stride"])

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dse.layout import RIGHT
+from dse.layout import RIGHT, written_as
 
 ISA_CHAIN: dict[str, tuple[str, ...]] = {
     "any": ("any",),
@@ -133,11 +133,12 @@ class Variants:
     def serving(self, op: str, wanted: Sequence[str], layout: str | None, facts: Mapping[str, int]) -> Kernels:
         """For each wanted variant the kernel that serves in its place: itself, else the best that can; () when none can.
 
-        A variant can serve when its right-hand layout is `layout` (None: any) and its contract (`when`) holds.
+        A variant can serve when the right-hand operands it shares with others are in `layout` (None: any) and its contract
+        (`when`) holds.
         """
         key = (op, *wanted, layout, *facts.values())
         if key not in self._known:
-            able = [k for k in self.by_op.get(op, ()) if layout in (None, k.layout) and k.serves(facts)]
+            able = [k for k in self.by_op.get(op, ()) if layout in (None, written_as(k.layout)) and k.serves(facts)]
             chosen = [next((k for k in able if k is self.named(op, name)), None) for name in wanted]
             self._known[key] = tuple(k or able[0] for k in chosen) if able else ()
         return self._known[key]

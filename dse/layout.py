@@ -1,4 +1,4 @@
-"""Operand layouts of the kernels (tileformer.h): int8 matrices <-> the bytes of `panels`, `columns` and `quads`."""
+"""Operand layouts of the kernels (tileformer.h): int8 matrices <-> the bytes of `panels`, `columns`, `quads` and `pairs`."""
 
 from __future__ import annotations
 
@@ -49,13 +49,18 @@ def panel_index(offset: int, rows: int, depth: int, stride: int) -> Array:
 
 @dataclass(frozen=True)
 class Right:
-    """A right-hand operand layout: columns are stored in groups of `group`, depths in multiples of `depth_multiple`."""
+    """A right-hand operand layout: columns are stored in groups of `group`, depths in multiples of `depth_multiple`.
+
+    written: the layout of the right-hand operands that kernels with weights in this one write for others to read.
+    """
 
     name: str
     group: int
     depth_multiple: int
+    written: str
     reads_panels: bool = False  # its kernels multiply with int16 panels
     half_bytes: int = 0  # offset of the second half of a column group
+    element_bytes: int = 1
 
     def depth(self, depth: int) -> int:
         """`depth` rounded up to what the layout stores."""
@@ -63,7 +68,7 @@ class Right:
 
     def stride_bytes(self, depth: int) -> int:
         """Bytes from one group of columns to the next of a dense operand."""
-        return self.group * self.depth(depth)
+        return self.group * self.element_bytes * self.depth(depth)
 
     def size_bytes(self, columns: int, depth: int) -> int:
         """Bytes of a dense operand."""
@@ -71,7 +76,7 @@ class Right:
 
     def depth_bytes(self, depth: int) -> int:
         """Offset of a slice that starts at that depth (a multiple of `depth_multiple`)."""
-        return self.group * depth
+        return self.group * self.element_bytes * depth
 
     def column_bytes(self, columns: int, stride: int) -> int:
         """Offset of a slice that starts at that column (a multiple of `group`)."""
@@ -132,7 +137,21 @@ class Columns(Right):
         return bias, mult
 
 
-class Quads(Right):
+class Fours(Right):
+    """Four columns a group, of channel parameters too."""
+
+    def channel_index(self, columns: int) -> Array:
+        c = np.arange(columns)
+        return np.asarray(c // 4 * 8 + c % 4 + np.array([[0], [4]]))
+
+    def _words(self, wide: Array) -> Array:
+        """(2, columns) int64 bias and mult -> flat int32, modulo 2^32."""
+        words = np.zeros(wide.size, np.int64)
+        words[self.channel_index(wide.shape[1])] = wide
+        return np.asarray((words & 0xFFFFFFFF).astype(np.uint32).view(np.int32))
+
+
+class Quads(Fours):
     """Four columns a group; a word holds a depth pair of two columns, a halfword `even + 256 · odd`."""
 
     def index(self, offset: int, columns: int, depth: int, stride: int) -> Array:
@@ -155,20 +174,13 @@ class Quads(Right):
         both = np.stack([low, (halfwords - low) >> 8], axis=1).reshape(even(columns), even(depth))
         return both[:columns, :depth].astype(np.int8)
 
-    def channel_index(self, columns: int) -> Array:
-        c = np.arange(columns)
-        return np.asarray(c // 4 * 8 + c % 4 + np.array([[0], [4]]))
-
     def pack_channel(self, bias: Array, mult: Array, high: bool, shift: int) -> Array:
-        n = len(bias)
-        wide = np.zeros((2, -(-n // 4) * 4), np.int64)
-        wide[0, :n], wide[1, :n] = bias, mult
+        wide = np.zeros((2, -(-len(bias) // 4) * 4), np.int64)
+        wide[:, : len(bias)] = bias, mult
         wide[0, 1::2] = 256 * wide[0, 1::2] + wide[0, 0::2]
         if high:
             wide[1] <<= np.where(np.arange(wide.shape[1]) % 2, 24 - shift, 32 - shift)
-        words = np.zeros(2 * wide.shape[1], np.int64)
-        words[self.channel_index(wide.shape[1])] = wide
-        return np.asarray((words & 0xFFFFFFFF).astype(np.uint32).view(np.int32))
+        return self._words(wide)
 
     def unpack_channel(self, words: Array, columns: int, high: bool, shift: int) -> tuple[Array, Array]:
         bias, mult = words.astype(np.int64)[self.channel_index(columns)]
@@ -179,7 +191,43 @@ class Quads(Right):
         return bias, mult
 
 
-RIGHT: Mapping[str, Right] = {"columns": Columns("columns", 1, 1), "quads": Quads("quads", 4, 2, True, 4)}
+class Pairs(Fours):
+    """Four columns a group, widened to int16: a word holds a depth pair of one column. For weights only."""
+
+    def index(self, offset: int, columns: int, depth: int, stride: int) -> Array:
+        column = np.arange(columns)[:, None]
+        byte = np.arange(2 * even(depth))[None, :]
+        return np.asarray(offset + column // 4 * stride + column % 4 * 4 + byte // 4 * 16 + byte % 4)
+
+    def encode(self, matrix: Array) -> Array:
+        columns, depth = matrix.shape
+        wide = np.zeros((columns, even(depth)), "<i2")
+        wide[:, :depth] = matrix
+        return np.asarray(wide.view(np.int8))
+
+    def decode(self, units: Array, columns: int, depth: int) -> Array:
+        return np.ascontiguousarray(units).view("<i2")[:, :depth].astype(np.int8)
+
+    def pack_channel(self, bias: Array, mult: Array, high: bool, shift: int) -> Array:
+        wide = np.zeros((2, -(-len(bias) // 4) * 4), np.int64)
+        wide[:, : len(bias)] = bias, mult << (32 - shift) if high else mult
+        return self._words(wide)
+
+    def unpack_channel(self, words: Array, columns: int, high: bool, shift: int) -> tuple[Array, Array]:
+        bias, mult = words.astype(np.int64)[self.channel_index(columns)]
+        return bias, mult >> (32 - shift) if high else mult
+
+
+RIGHT: Mapping[str, Right] = {
+    "columns": Columns("columns", 1, 1, "columns"),
+    "quads": Quads("quads", 4, 2, "quads", True, 4),
+    "pairs": Pairs("pairs", 4, 2, "quads", True, 8, 2),
+}
+
+
+def written_as(layout: str) -> str:
+    """The layout of the right-hand operands that kernels of this layout write, or read when they are none of weights."""
+    return RIGHT[layout].written if layout else ""
 
 
 def is_high(mult: Array, rounding: int, preshift: int, shift: int) -> bool:

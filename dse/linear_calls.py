@@ -79,7 +79,7 @@ def _pack(
     if depth_width:
         matrix = _pad_heads(matrix.T, shares, depth_width).T
     matrix, bias, mult = (_pad_heads(values, heads, padded) for values in (matrix, bias, mult))
-    high = right.name == "quads" and is_high(mult, *_requantisation(op).values())
+    high = right.reads_panels and is_high(mult, *_requantisation(op).values())
     channel = right.pack_channel(bias, mult, high, op.integer("shift"))
     data = right.pack(matrix, pitch(right.stride_bytes(matrix.shape[1]), align))
     constants = stored(f"{op.name}.w", data), stored(f"{op.name}.channel", channel)

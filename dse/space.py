@@ -13,7 +13,7 @@ from dse.ir import Model
 from dse.kernel import Kernel, runs_on
 from dse.knobs import KNOBS, Choice, Context, place
 from dse.knobs.nest import LAYERS
-from dse.layout import RIGHT
+from dse.layout import RIGHT, written_as
 from dse.schedule import FAMILIES, PANELS, SPLITS, STRIDES, Attention, FeedForward, Schedule, family_of
 from dse.target import Target
 
@@ -84,7 +84,9 @@ class Space:
 
     def _kernels_agree(self, form: str, tile: int, kernels: Mapping[str, str], panels: tuple[str, ...]) -> bool:
         """True when the product kernels share a right-hand layout that knows panels and holds tiles of that many heads."""
-        layouts = {self.context.layouts.get((family, kernels[family]), "columns") for family in FAMILIES[:3]}
+        layouts = {
+            written_as(self.context.layouts.get((family, kernels[family]), "columns")) for family in FAMILIES[:3]
+        }
         if not self.context.has_attention:
             return not panels
         if len(layouts) > 1:

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from dse.layout import RIGHT
+from dse.layout import RIGHT, written_as
 from dse.program import Affine, Buffer, Call, Copy, Fetch, Loop, Node, Pointer, Stage, affine, symbol
 
 NEAR_BYTES = 1024  # the context or the accumulators of a row step stay near
@@ -247,7 +247,7 @@ def _advance(
     if call.op == "linear_keys":
         moves["y"] = z["y_stride"] // RIGHT[call.layout].group
     elif call.op == "linear_values":
-        moves["y"] = RIGHT[call.layout].depth_bytes(1)
+        moves["y"] = RIGHT[written_as(call.layout)].depth_bytes(1)
     elif call.op.startswith("pack_"):
         moves["y"] = z["y_stride"] // RIGHT[call.layout].group
     elif call.op.startswith("attend_"):

@@ -27,6 +27,11 @@
  *               ceil(n / 4) * stride bytes. A slice of the depth (a head of K, a head's share of W_O) that starts at an
  *               even d is reached by offsetting the pointer by 4 * d bytes; a slice of columns starts at a multiple of 4, one
  *               of 1 or 2 columns at any even c, (c % 4 / 2) * 4 bytes into its group: the other word is not read.
+ *   pairs       (weights only) widened to int16, columns in groups of 4: four words a depth pair. W[c][d] is halfword d % 2 of the
+ *               32-bit word at byte (c / 4) * stride + (d / 2) * 16 + (c % 4) * 4. Odd depth is padded with zero; words of columns
+ *               beyond the last are read but mean nothing. A dense matrix has stride = 16 * ceil(k / 2) and takes ceil(n / 4) *
+ *               stride bytes. A slice of the depth that starts at an even d is reached by offsetting the pointer by 8 * d bytes;
+ *               a slice of columns starts at a multiple of 4. Kernels with weights in pairs write keys and values as quads.
  *   keys, values  K and V as right-hand operand of the scores and of softmax . V: keys have column = key token, depth =
  *               head feature; values have column = head feature, depth = key token.
  *   Channel parameters of n output columns:
@@ -34,11 +39,12 @@
  *   quads       ceil(n / 4) groups {bias[4], mult[4]} int32; the bias of an odd column c holds
  *               256 * bias[c] + bias[c - 1] (modulo 2^32). With `high` = 1 mult[c] is stored as mult << (32 - shift) in even
  *               columns and mult << (24 - shift) in odd ones.
+ *   pairs       the same groups; every bias as it is and, with `high` = 1, mult << (32 - shift) in all columns.
  *
  * `high` = 1 promises preshift = 0, 17 <= shift <= 24, 0 <= mult < 2^(shift - 1), and round = 2^(shift - 1) modulo 2^shift: the
  * requantisation is then the rounded high word of a 32 x 32 product plus the offset round >> shift (SMMLAR).
  *
- * Alignment: every pointer to `quads`, `panels`, int32 and scratch data is 4-byte aligned, and so are their strides;
+ * Alignment: every pointer to `quads`, `pairs`, `panels`, int32 and scratch data is 4-byte aligned, and so are their strides;
  * `rows` and `columns` operands need no alignment and any stride. Pointers never alias unless a contract says so.
  * Sizes m, n, k are at least 1. Which layouts a variant reads and writes is in its manifest entry (kernels.toml).
  */
@@ -293,6 +299,14 @@ void tlf_lut_ref(const tlf_lut_args *args);
 void tlf_add_ref(const tlf_add_args *args);
 void tlf_mean_ref(const tlf_mean_args *args);
 
+/* armv7em: weights as pairs */
+void tlf_linear_rows_smlad2x4w16(const tlf_linear_args *args);
+void tlf_linear_panels_smlad2x4w16(const tlf_linear_args *args);
+void tlf_linear_keys_smlad2x4w16(const tlf_linear_args *args);
+void tlf_linear_values_smlad2x4w16(const tlf_linear_args *args);
+void tlf_linear_add_smlad2x4w16(const tlf_linear_args *args);
+void tlf_linear_residual_smlad2x4w16(const tlf_linear_residual_args *args);
+
 /* armv7em: SMLAD kernels on quads and panels, microtiles of up to 2 rows x 4 columns */
 void tlf_linear_rows_smlad2x4(const tlf_linear_args *args);
 void tlf_linear_panels_smlad2x4(const tlf_linear_args *args);
@@ -329,6 +343,14 @@ void tlf_probs_panels_smlad2x4u16(const tlf_probs_args *args);
 void tlf_attend_rows_smlad2x4u16(const tlf_attend_args *args);
 void tlf_attend_panels_smlad2x4u16(const tlf_attend_args *args);
 void tlf_attend_add_smlad2x4u16(const tlf_attend_args *args);
+
+/* armv7em-m7: weights as pairs */
+void tlf_linear_rows_smlad2x4m7w16(const tlf_linear_args *args);
+void tlf_linear_panels_smlad2x4m7w16(const tlf_linear_args *args);
+void tlf_linear_keys_smlad2x4m7w16(const tlf_linear_args *args);
+void tlf_linear_values_smlad2x4m7w16(const tlf_linear_args *args);
+void tlf_linear_add_smlad2x4m7w16(const tlf_linear_args *args);
+void tlf_linear_residual_smlad2x4m7w16(const tlf_linear_residual_args *args);
 
 /* armv7em-m7: smlad2x4 in the order of the Cortex-M7 */
 void tlf_linear_rows_smlad2x4m7(const tlf_linear_args *args);

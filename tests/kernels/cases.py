@@ -53,15 +53,36 @@ def quads(matrix, stride):
     return out.tobytes()[: (len(out) - 1) * stride + 8 * ((depth + 1) // 2)]
 
 
+def pairs(matrix, stride):
+    """(columns, depth) int8 as `pairs` with this stride: words that mean nothing hold 0x33."""
+    columns, depth = matrix.shape
+    out = np.full((-(-columns // 4), stride), 0x33, np.uint8)
+    for c in range(columns):
+        for d in range(depth + depth % 2):
+            value = int(matrix[c, d]) & 0xFFFF if d < depth else 0
+            at = d // 2 * 16 + c % 4 * 4 + d % 2 * 2
+            out[c // 4, at : at + 2] = value & 255, value >> 8
+    return out.tobytes()[: (len(out) - 1) * stride + 16 * ((depth + 1) // 2)]
+
+
 def right(kernel, matrix, stride):
-    """A right-hand operand in the layout of the kernel."""
-    return quads(matrix, stride) if kernel.layout == "quads" else rows(matrix, stride, 0x33)
+    """A right-hand operand, not of weights, as the kernel reads or writes it."""
+    return rows(matrix, stride, 0x33) if kernel.layout == "columns" else quads(matrix, stride)
 
 
 def right_stride(kernel, depth, rng):
-    """A legal stride of a right-hand operand."""
+    """A legal stride of it."""
     extra = int(rng.integers(0, 3))
-    return 8 * ((depth + 1) // 2) + 4 * extra if kernel.layout == "quads" else depth + extra
+    return depth + extra if kernel.layout == "columns" else 8 * ((depth + 1) // 2) + 4 * extra
+
+
+def weights(kernel, matrix, rng):
+    """(bytes, stride) of weights in the layout of the kernel."""
+    if kernel.layout == "pairs":
+        stride = 16 * ((matrix.shape[1] + 1) // 2) + 4 * int(rng.integers(0, 3))
+        return pairs(matrix, stride), stride
+    stride = right_stride(kernel, matrix.shape[1], rng)
+    return right(kernel, matrix, stride), stride
 
 
 def panels_stride(depth, rng):
@@ -83,11 +104,11 @@ def panels(matrix, stride):
 
 def channel(kernel, bias, mult, high, shift):
     """Channel parameters in the layout of the kernel."""
-    if kernel.layout != "quads":
+    if kernel.layout == "columns":
         return s32(np.stack([bias, mult], 1))
     words = np.zeros(8 * (-(-len(bias) // 4)), np.int64)
     for c in range(len(bias)):
-        odd = c % 2
+        odd = c % 2 if kernel.layout == "quads" else 0
         words[c // 4 * 8 + c % 4] = 256 * bias[c] + bias[c - 1] if odd else bias[c]
         words[c // 4 * 8 + 4 + c % 4] = mult[c] << ((24 if odd else 32) - shift) if high else mult[c]
     return ((words + 2**31) % 2**32 - 2**31).astype(np.int32).tobytes()
@@ -96,7 +117,7 @@ def channel(kernel, bias, mult, high, shift):
 def left(kernel, field, matrix, integers, rng):
     """A left-hand operand as rows or, where the variant reads them and a coin says so, panels; sets its integers."""
     k = matrix.shape[1]
-    as_panels = kernel.layout == "quads" and rng.random() < 0.5
+    as_panels = kernel.layout != "columns" and rng.random() < 0.5
     integers |= {f"{field}_panels": int(as_panels)}
     integers |= {f"{field}_stride": panels_stride(k, rng) if as_panels else k + int(rng.integers(0, 4))}
     return (panels if as_panels else rows)(matrix, integers[f"{field}_stride"])
@@ -120,23 +141,29 @@ def int8(rng, shape, extreme, low=-128):
     return rng.choice([low, 127], shape).astype(np.int8) if extreme else rng.integers(low, 128, shape).astype(np.int8)
 
 
+def biases(rng, acc):
+    """Biases for the columns of these (m, n) sums of products."""
+    return rng.integers(-3000, 3000, acc.shape[1])
+
+
 def linear(kernel, m, n, k, rng, extreme):
     """A linear call; shift, pre-shift and rounding vary so that every form of requantisation is taken."""
     op = kernel.op
     x, w = int8(rng, (m, k), extreme), int8(rng, (n, k), extreme, -127)
-    bias = rng.integers(-3000, 3000, n)
     acc = x.astype(np.int64) @ w.T.astype(np.int64)
+    bias = biases(rng, acc)
     preshift, shift = int(rng.choice([0, 0, 0, 2, 5])), int(rng.choice([8, 14, 17, 20, 22]))
     room = (2**31 - 2**shift * 200) // (int(np.abs(acc + bias).max() >> preshift) + 2)
     limit = max(1, min(room, int(2**shift * 300 / (np.abs(acc).max() / 2**preshift + 1))))
     mult = rng.integers(1, limit + 1, n)
     mult[: int(rng.integers(0, 2))] = 0
     rounding = (int(rng.integers(-90, 90)) << shift) + (1 << shift >> 1) + int(rng.choice([0, 0, 77]))
-    high = int(kernel.layout == "quads" and is_high(mult, rounding, preshift, shift))
+    high = int(kernel.layout != "columns" and is_high(mult, rounding, preshift, shift))
     y = sat8((((acc + bias) >> preshift) * mult + rounding) >> shift)
-    integers = {"m": m, "n": n, "k": k, "w_stride": right_stride(kernel, k, rng)}
+    weight, w_stride = weights(kernel, w, rng)
+    integers = {"m": m, "n": n, "k": k, "w_stride": w_stride}
     integers |= {"round": rounding, "preshift": preshift, "shift": shift, "high": high}
-    operands = {"x": left(kernel, "x", x, integers, rng), "w": right(kernel, w, integers["w_stride"])}
+    operands = {"x": left(kernel, "x", x, integers, rng), "w": weight}
     operands["channel"] = channel(kernel, bias, mult, high, shift)
     free = ("x",) if not integers["x_panels"] else ()
     case = Case(integers, operands, unaligned=(*free, *(("y", "r") if op.endswith(("rows", "residual")) else ())))

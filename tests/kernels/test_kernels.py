@@ -79,6 +79,26 @@ def test_accumulators_at_their_bound(board, kernel, low, monkeypatch):
                 board.check(kernel, case_of(kernel, m, n, depth, 4 * seed))
 
 
+@pytest.mark.parametrize("low", [True, False])
+@pytest.mark.parametrize("kernel", [k for k in ON_BOARD if k.layout == "pairs"], ids=lambda kernel: kernel.name)
+def test_accumulators_of_the_whole_int32(board, kernel, low, monkeypatch):
+    """Products at the ends of their range, deeper than 23 bits hold, and biases that bring the sums of a column as far as
+    the requantisation may go in int32, of both signs."""
+    if kernel not in board.kernels:
+        pytest.skip("a variant for another core")
+    ends = 2**31 - 2**29  # less the rounding at the largest shift
+
+    def operands(rng, shape, extreme, least=-128):
+        return np.full(shape, least if low or least == -127 else 127, np.int8)
+
+    monkeypatch.setattr(cases, "int8", operands)
+    monkeypatch.setattr(cases, "biases", lambda rng, acc: np.sign(acc[0]) * ends - acc[0])
+    for seed, (m, n) in enumerate(((1, 1), (2, 2), (3, 3), (4, 4), (5, 6))):
+        for depth in (2, 515, 600, 2000):
+            assert depth < 600 or 127 * 127 * depth > 2**23
+            board.check(kernel, case_of(kernel, m, n, depth, 4 * seed))
+
+
 @pytest.mark.parametrize("hot", [False, True], ids=["zeros", "one-hot"])
 @pytest.mark.parametrize("kernel", [k for k in ON_BOARD if k.layout], ids=lambda kernel: kernel.name)
 def test_zeros_and_one_hot_operands(board, kernel, hot, monkeypatch):
