@@ -1,4 +1,4 @@
-"""Operand layouts of the kernels (tileformer.h): int8 matrices <-> the bytes of `panels`, `columns`, `quads` and `pairs`."""
+"""Operand layouts of the kernels (tileformer.h): int8 matrices <-> the bytes of `panels`, `columns`, `quads`, `pairs`."""
 
 from __future__ import annotations
 

@@ -42,10 +42,10 @@ M4 = {
         16,
         16,
         """
-        ldr.w r3, [r1, #4]; ldr.w r2, [r1], #8; ldr.w lr, [r0, #4]; ldr.w r12, [r0], #8
-        smlad r5, r2, r12, r5; smlad r7, r3, r12, r7; smlad r11, r3, lr, r11; smlad r9, r2, lr, r9
-        ldr.w r3, [r1, #4]; ldr.w r2, [r1], #8
-        smlad r4, r2, r12, r4; smlad r6, r3, r12, r6; smlad r10, r3, lr, r10; smlad r8, r2, lr, r8
+        ldr.w r3, [r1, #4]; ldr.w r2, [r1], #16; ldr.w lr, [r0, #4]; ldr.w r12, [r0], #8
+        smlad r4, r2, r12, r4; smlad r8, r2, lr, r8; smlad r5, r3, r12, r5; smlad r9, r3, lr, r9
+        ldr r3, [r1, #-4]; ldr r2, [r1, #-8]
+        smlad r7, r3, r12, r7; smlad r11, r3, lr, r11; smlad r6, r2, r12, r6; smlad r10, r2, lr, r10
         """,
     ),
     "int16, 4 x 2": (
@@ -67,6 +67,15 @@ M7 = {
         smlad r5, r2, r12, r5; ldr lr, [r0, #-4]; smlad r7, r3, r12, r7; smlad r9, r2, lr, r9; sxtb16 r2, r2
         smlad r11, r3, lr, r11; sxtb16 r3, r3; smlad r4, r2, r12, r4; smlad r8, r2, lr, r8; ldr.w r2, [r1], #8
         smlad r6, r3, r12, r6; ldr.w r12, [r0], #8; smlad r10, r3, lr, r10; ldr r3, [r1, #-4]
+        """,
+    ),
+    "int16, 2 x 4": (
+        16,
+        16,
+        """
+        smlad r8, r2, lr, r8; ldr r3, [r1, #-12]; smlad r4, r2, r12, r4; ldr r2, [r1, #-8]; smlad r5, r3, r12, r5
+        smlad r9, r3, lr, r9; ldr r3, [r1, #-4]; smlad r6, r2, r12, r6; smlad r10, r2, lr, r10; ldr.w r2, [r1], #16
+        smlad r11, r3, lr, r11; ldr.w lr, [r0, #4]; smlad r7, r3, r12, r7; ldr.w r12, [r0], #8
         """,
     ),
     "int16, 4 x 2": (
