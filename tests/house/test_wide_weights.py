@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from dse import execute, pipeline
+from dse.facts import facts_of
 from dse.pareto import Point
 
 RAGGED = {"s": 7, "e": 6, "p": 5, "h": 3, "f": 11}  # odd depths, columns that fill no group of four
@@ -61,3 +62,15 @@ def test_weights_take_twice_the_bytes(house):
     assert wide.keys() == narrow.keys()
     for name, size in wide.items():
         assert size == narrow[name] * (2 if name.endswith(".w") else 1), name
+
+
+@pytest.mark.parametrize(("target", "variant"), [("stm32l476", "smlad2x4u16"), ("stm32h743", "smlad2x4m7")])
+def test_sums_beyond_23_bits_go_to_weights_of_16_bits(target, variant, tmp_path):
+    house = pipeline.prepare(None, target, scope="block", hyper={"s": 3, "e": 4, "p": 2, "h": 2, "f": 2600})
+    point = dict(house.space.baselines()[0]) | {"linear": variant, "probs": variant, "attend": variant}
+    schedule = house.space.decode(point | {"residual": "separate"})
+    kernels = {call.source: call.kernel for call in house.program(schedule).calls() if call.op == "linear_rows"}
+    deep = {name for name, kernel in kernels.items() if kernel.endswith("w16")}
+    bounds = {op.name: facts_of(house.models["none"], op).get("bound", 0) for op in house.models["none"].ops}
+    assert deep == {name for name in kernels if bounds[name] >= 1 << 23} != set()
+    assert execute.prove(house, Point(schedule, house.price(schedule)), tmp_path).bit_exact
