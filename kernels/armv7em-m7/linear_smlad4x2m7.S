@@ -2,6 +2,6 @@
 
 #define TLF_NAME(op) tlf_##op##_smlad4x2m7
 #define TLF_PIPELINED
-#define TLF_UNROLL 8
+#define TLF_UNROLL 16
 
 #include "../armv7em/linear_smlad4x2.inc"
