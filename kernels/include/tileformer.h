@@ -330,7 +330,7 @@ void tlf_attend_rows_smlad2x4u16(const tlf_attend_args *args);
 void tlf_attend_panels_smlad2x4u16(const tlf_attend_args *args);
 void tlf_attend_add_smlad2x4u16(const tlf_attend_args *args);
 
-/* armv7em: SMLAD kernels on quads, microtiles of 4, 3, 2 or 1 rows x 2 columns; panels of four rows are made in the scratch */
+/* armv7em: SMLAD kernels on quads, microtiles of 4, 3, 2 or 1 rows x 2 columns, on panels of four rows in the scratch */
 void tlf_linear_rows_smlad4x2(const tlf_linear_args *args);
 void tlf_linear_panels_smlad4x2(const tlf_linear_args *args);
 void tlf_linear_keys_smlad4x2(const tlf_linear_args *args);
