@@ -9,7 +9,17 @@ import numpy as np
 from scipy.optimize import nnls
 
 from cost_models.calibration import KernelFit
-from cost_models.code_stalls import ENTRIES, ONCE, code_features, entry, fill_cycles, has_loops, keeps_code, loop_counts
+from cost_models.code_stalls import (
+    ENTRIES,
+    ONCE,
+    code_features,
+    entry,
+    fill_cycles,
+    has_four_rows,
+    has_loops,
+    keeps_code,
+    turns_of,
+)
 from cost_models.stalls import call_bytes
 from dse.ir import Array
 from dse.kernel import Kernel
@@ -124,7 +134,7 @@ def _stall_features(
     for call in calls:
         row: dict[tuple[str, int | None], float] = {(n, None): v for n, v in code_features(kernel, call.sizes).items()}
         if has_loops(kernel):
-            loops = {k: v for k, v in loop_counts(call.sizes).items() if k.endswith(ONCE) == keeps}
+            loops = {k: v for k, v in turns_of(kernel, call.sizes).items() if k.endswith(ONCE) == keeps}
             row |= {(loop, entry(call.sizes)): float(turns) for loop, turns in loops.items()}
         rows.append(row)
     names = [name for name in dict.fromkeys(n for row in rows for n in row) if any(row.get(name) for row in rows)]
@@ -216,6 +226,7 @@ def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
 # Every entry of the depth into an unrolled loop, each with every way to go over rows and columns.
 _LOOP_PAIRS = (*range(1, ENTRIES + 1), 33, 40, 47)
 _LOOP_MN = tuple((m, n) for m in (1, 3, 7, 10) for n in (2, 3, 12, 13, 14, 19, 28))
+_LOOP_MN_FOUR = tuple((m, n) for m in (1, 2, 3, 5, 6, 7, 8, 9) for n in (2, 3, 12, 13))  # four rows, then each rest
 _LOOP_MN_ONCE = tuple((m, n) for m in (1, 3, 10) for n in (2, 3, 12, 14, 19))
 
 
@@ -227,7 +238,7 @@ def loop_shapes(kernel: Kernel, keeps: bool) -> tuple[dict[str, int], ...]:
     source = {"linear": "x_panels", "probs": "q_panels", "attend": "e_panels"}[kernel.op.split("_")[0]]
     found = []
     for i, pairs in enumerate(_LOOP_PAIRS):
-        for j, (m, n) in enumerate(_LOOP_MN_ONCE if keeps else _LOOP_MN):
+        for j, (m, n) in enumerate(_LOOP_MN_ONCE if keeps else _LOOP_MN_FOUR if has_four_rows(kernel) else _LOOP_MN):
             sizes = {"m": m, "n": n + n % 2 * _even_columns(kernel.op), "k": 2 * pairs - ((i + j) % 3 == 0)}
             found.append(sizes | ({source: 1} if (i + j) % 2 else {}))
     return tuple(sizes for sizes in found if _serves(kernel, sizes))

@@ -60,6 +60,30 @@ def loop_counts(z: Sizes) -> dict[str, int]:
     return found | {f"{loop}{ONCE}": int(turns > 0) for loop, turns in found.items()}
 
 
+def four_row_counts(z: Sizes) -> dict[str, int]:
+    """The same of a kernel on panels of four rows, which goes over columns by two: blocks with nothing behind those panels,
+    the last block by the rows behind, after panels of four or alone."""
+    m, pairs, odd = z["m"], -(-z["n"] // 2), z["n"] % 2
+    behind = m % 4 if m % 4 != 1 or m == 1 else 5
+    blocks = max(1, (m + BLOCK_ROWS - 2) // BLOCK_ROWS)
+    alone = m - BLOCK_ROWS * (blocks - 1) == behind
+    rows = {"block": blocks, "full": blocks - (behind > 0)}
+    for count in (1, 2, 3, 5):
+        rows |= {f"{count}": int(behind == count and not alone), f"{count} alone": int(behind == count and alone)}
+    found = {row + column: a * b for row, a in rows.items() for column, b in (("", 1), (" pair", pairs), (" odd", odd))}
+    return found | {f"{loop}{ONCE}": int(turns > 0) for loop, turns in found.items()}
+
+
+def turns_of(kernel: Kernel, z: Sizes) -> dict[str, int]:
+    """How often a call of a product kernel turns each loop of its nest."""
+    return four_row_counts(z) if has_four_rows(kernel) else loop_counts(z)
+
+
+def has_four_rows(kernel: Kernel) -> bool:
+    """True for a kernel on panels of four rows: it has tiles of as many."""
+    return any(name == "tile4" for name, _ in kernel.terms)
+
+
 def has_loops(kernel: Kernel) -> bool:
     """True for a product kernel of micro-tiles: its code loses by `loop_counts` at each `entry`."""
     return kernel.layout in ("quads", "pairs") and kernel.op.startswith(("linear_", "probs_", "attend_"))
@@ -84,7 +108,7 @@ def code_cycles(
         features = code_features(kernels[name], sizes) if fit.stalls else {}
         known = sum(value * features[feature] for feature, value in fit.stalls.items())
         if fit.loop_stalls:
-            counts, at = loop_counts(sizes), entry(sizes)
+            counts, at = turns_of(kernels[name], sizes), entry(sizes)
             known += sum(prices[at] * counts[loop] for loop, prices in fit.loop_stalls.items())
         calibration.priced[key] = known
     if not known:

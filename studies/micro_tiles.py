@@ -69,6 +69,32 @@ M7 = {
         smlad r6, r3, r12, r6; ldr.w r12, [r0], #8; smlad r10, r3, lr, r10; ldr r3, [r1, #-4]
         """,
     ),
+    "int8 in quads, 4 x 2": (
+        16,
+        4,
+        """
+        sxtb16 r3, r2; smlad r5, r2, r12, r5; smlad r7, r2, lr, r7; smlad r4, r3, r12, r4; ldr r12, [r0, #-8]
+        smlad r6, r3, lr, r6; ldr lr, [r0, #-4]; smlad r9, r2, r12, r9; smlad r11, r2, lr, r11; ldr.w r2, [r1], #8
+        smlad r8, r3, r12, r8; ldr.w r12, [r0], #16; smlad r10, r3, lr, r10; ldr lr, [r0, #-12]
+        """,
+    ),
+    "int8 in quads, 3 x 2": (
+        12,
+        4,
+        """
+        sxtb16 r3, r2; smlad r5, r2, r12, r5; smlad r7, r2, lr, r7; smlad r9, r2, r11, r9; ldr.w r2, [r1], #8
+        smlad r4, r3, r12, r4; ldr.w r12, [r0], #16; smlad r6, r3, lr, r6; ldr lr, [r0, #-12]; smlad r8, r3, r11, r8
+        ldr r11, [r0, #-8]
+        """,
+    ),
+    "int8 in quads, 2 x 2": (
+        8,
+        4,
+        """
+        sxtb16 r3, r2; smlad r5, r2, r12, r5; smlad r7, r2, lr, r7; ldr.w r2, [r1], #8
+        smlad r4, r3, r12, r4; ldr.w r12, [r0], #8; smlad r6, r3, lr, r6; ldr lr, [r0, #-4]
+        """,
+    ),
     "int16, 2 x 4": (
         16,
         16,

@@ -57,7 +57,7 @@
  * x: (m, k) int8 rows (x_panels = 0), or panels (x_panels = 1; x_stride from a group of rows to the next).
  * w: (n columns, depth k) right-hand operand.  channel: parameters of n columns.
  * acc = bias[c] + sum_d x[r][d] * w[c][d]; the caller guarantees |acc| < 2^31, and < 2^23 where the manifest says so.
- * scratch: the manifest's bytes; unused (may be null) when x is panels.
+ * scratch: the manifest's bytes; may be null where those are 0.
  * Outputs:
  *   tlf_linear_rows    y: (m, n) int8 rows
  *   tlf_linear_panels  y: (m, n) panels of the int8 results; y_stride from a group of rows to the next; n even
@@ -352,6 +352,14 @@ void tlf_linear_values_smlad2x4m7w16(const tlf_linear_args *args);
 void tlf_linear_add_smlad2x4m7w16(const tlf_linear_args *args);
 void tlf_linear_residual_smlad2x4m7w16(const tlf_linear_residual_args *args);
 
+/* armv7em: SMLAD kernels on quads, microtiles of 4, 3, 2 or 1 rows x 2 columns, on panels of four rows in the scratch */
+void tlf_linear_rows_smlad4x2(const tlf_linear_args *args);
+void tlf_linear_panels_smlad4x2(const tlf_linear_args *args);
+void tlf_linear_keys_smlad4x2(const tlf_linear_args *args);
+void tlf_linear_values_smlad4x2(const tlf_linear_args *args);
+void tlf_linear_add_smlad4x2(const tlf_linear_args *args);
+void tlf_linear_residual_smlad4x2(const tlf_linear_residual_args *args);
+
 /* armv7em-m7: smlad2x4 in the order of the Cortex-M7 */
 void tlf_linear_rows_smlad2x4m7(const tlf_linear_args *args);
 void tlf_linear_panels_smlad2x4m7(const tlf_linear_args *args);
@@ -364,6 +372,14 @@ void tlf_probs_panels_smlad2x4m7(const tlf_probs_args *args);
 void tlf_attend_rows_smlad2x4m7(const tlf_attend_args *args);
 void tlf_attend_panels_smlad2x4m7(const tlf_attend_args *args);
 void tlf_attend_add_smlad2x4m7(const tlf_attend_args *args);
+
+/* armv7em-m7: smlad4x2 in the order of the Cortex-M7 */
+void tlf_linear_rows_smlad4x2m7(const tlf_linear_args *args);
+void tlf_linear_panels_smlad4x2m7(const tlf_linear_args *args);
+void tlf_linear_keys_smlad4x2m7(const tlf_linear_args *args);
+void tlf_linear_values_smlad4x2m7(const tlf_linear_args *args);
+void tlf_linear_add_smlad4x2m7(const tlf_linear_args *args);
+void tlf_linear_residual_smlad4x2m7(const tlf_linear_residual_args *args);
 
 /* armv7em: packed words and grouped loads for everything that is not a matrix product */
 void tlf_narrow_packed(const tlf_narrow_args *args);

@@ -13,7 +13,7 @@ from codegen.names import stage_symbols
 from cost_models.calibrate import MARGIN, fit_errors, loop_shapes, shape_text, shapes
 from cost_models.calibration import load_calibration
 from cost_models.code_fetch import CodeFetch
-from cost_models.code_stalls import ENTRIES, entry, loop_counts
+from cost_models.code_stalls import ENTRIES, entry, four_row_counts, loop_counts
 from cost_models.counts import count_calls
 from cost_models.sets import Piece, lost_share, reach
 from cost_models.stalls import call_bytes, stage_stalls
@@ -138,6 +138,16 @@ def test_every_loop_of_a_product_is_counted():
     counts = loop_counts({"m": 21, "n": 14, "k": 8, "x_panels": 0})
     assert (counts["pair four"], counts["last four"], counts["block four"]) == (30, 3, 6)
     assert (counts["pair narrow"], counts["only"], counts["pair once"], counts["only once"]) == (10, 0, 1, 0)
+
+
+def test_every_loop_over_panels_of_four_rows_is_counted():
+    counts = four_row_counts({"m": 81, "n": 7, "k": 8, "x_panels": 0})  # 64 rows and 17: 12, then 2 and 3
+    assert (counts["block"], counts["full pair"], counts["5 pair"], counts["5 odd"]) == (5, 16, 4, 1)
+    few = [four_row_counts({"m": m, "n": 4, "k": 8}) for m in (1, 3, 5, 16, 18)]
+    behind = [next((row for row in ("1", "2", "3", "5") if c[row] or c[f"{row} alone"]), "") for c in few]
+    assert behind == ["1", "3", "5", "", "2"]
+    assert [c[f"{row} alone"] for row, c in zip(behind, few, strict=True) if row] == [1, 1, 1, 1]
+    assert (few[3]["full"], few[4]["full"], few[3]["block pair once"]) == (1, 1, 1)
 
 
 def test_stalls_of_code_fall_where_a_tile_fits_the_cache_again():

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import networks
 import pytest
@@ -57,6 +58,20 @@ def test_a_whole_encoder_builds_and_runs_with_every_toolchain(toolchain, tmp_pat
     result, _ = execute.execute_folder(tmp_path)
     assert result.bit_exact
     assert result.arena_bytes == house.program(schedule).arena_bytes()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("target", "variant"), [("stm32l476", "smlad4x2"), ("stm32h743", "smlad4x2m7")])
+def test_panels_of_four_rows_serve_every_linear(target, variant, seed, tmp_path):
+    house = pipeline.prepare("digits", target)
+    drawn = networks.random_schedule(house.space, seed)
+    schedule = replace(drawn, kernels=tuple(sorted({**dict(drawn.kernels), "linear": variant}.items())))
+    called = {call.kernel for call in house.program(schedule).calls() if call.op.startswith("linear")}
+    assert len(called) >= 3
+    assert all(name.endswith(f"_{variant}") for name in called)
+    result = execute.prove(house, Point(schedule, house.price(schedule)), tmp_path)
+    assert result.bit_exact
+    assert result.canaries_intact
 
 
 def test_the_emitted_main_checks_itself(tmp_path):

@@ -20,7 +20,7 @@ from dse.target import load_target
 KERNELS = load_kernels()
 ON_BOARD = [kernel for kernel in KERNELS.values() if kernel.isa in (*ISA_CHAIN["armv7em-m7"], *ISA_CHAIN["xpulpv2"])]
 PORTABLE = [kernel for kernel in KERNELS.values() if kernel.isa in ("any", "rv32imc")]
-ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 11, 16, 17, 35)
+ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 11, 13, 16, 17, 18, 33, 35)
 COLUMNS = (1, 2, 3, 4, 5, 8, 13)
 DEPTHS = (1, 2, 3, 4, 7, 8, 16, 17, 18, 31, 33, 50, 81)
 
@@ -73,7 +73,7 @@ def test_accumulators_at_their_bound(board, kernel, low, monkeypatch):
         return np.full(shape, least if low or least == -127 else 127, np.int8)
 
     monkeypatch.setattr(cases, "int8", ends)
-    for seed, (m, n) in enumerate(((1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (3, 512))):
+    for seed, (m, n) in enumerate(((1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (7, 2), (3, 512))):
         for depth in (deepest, 2, 600):
             if n * depth < 4096 and serves(kernel, m, n, depth):
                 board.check(kernel, case_of(kernel, m, n, depth, 4 * seed))
