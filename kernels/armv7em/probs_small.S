@@ -25,11 +25,17 @@
 #define F_END    64     /* end of the pairs of keys */
 #define F_END4   68     /* end of the whole groups of four */
 #define F_DEPTH  72     /* the first pass of this depth */
-#define F_LR     76
-#define F_Q      80     /* two rows as a panel */
+#define F_ENTRY  76     /* where it enters its turn of keys */
+#define F_LR     80
+#define F_Q      84     /* two rows as a panel */
 #define F_SIZE  116     /* with nine saved registers a multiple of 8 */
 
-#define KEY      20
+#define KEY      20     /* bytes of a key */
+
+        .set    UNROLL, 4                   // pairs of keys a turn, and the code of one
+        .set    BLOCK2, 96
+        .set    BLOCK3, 120
+        .set    BLOCK4, 160
 
 #define ROWS 0
 #define PANELS 4
@@ -51,6 +57,13 @@
 .endm
 
 // r0 = args: fill the frame and split the keys.
+.macro PASS pairs
+        adr.w   r8, .Lsplit\pairs
+        adr.w   r4, .Lrows\pairs
+        adr.w   r5, .Lkeys\pairs
+        mov     r3, #BLOCK\pairs
+.endm
+
         TLF_LOCAL probs_begin_small
         ldmia   r0!, {r1-r9}                // q, keys, mult, table, e, sum, scratch, m, n
         stmia   sp, {r1-r9}
@@ -73,18 +86,22 @@
         mov     r3, #4 * KEY
         mla     r2, r2, r3, r7
         str     r2, [sp, #F_END4]
-        adr.w   r8, .Lsplit2
-        adr.w   r4, .Lpairs2
+        add     r2, r9, #1
+        lsr     r2, r2, #1
+        rsb     r2, r2, #0
+        and     r2, r2, #UNROLL - 1         // blocks to skip
+        PASS    2
         cmp     r1, #4
         bls     1f
-        adr.w   r8, .Lsplit3
-        adr.w   r4, .Lpairs3
+        PASS    3
         cmp     r1, #6
         bls     1f
-        adr.w   r8, .Lsplit4
-        adr.w   r4, .Lpairs4
-1:      orr     r8, r8, #1
+        PASS    4
+1:      mla     r3, r2, r3, r5
+        orr     r8, r8, #1
         orr     r4, r4, #1
+        orr     r3, r3, #1
+        str     r3, [sp, #F_ENTRY]
         str     r4, [sp, #F_DEPTH]
         mov     r1, r11
         mov     r6, r9
@@ -208,76 +225,63 @@ probs_scores_small:
         str     r10, [r0], #KEY
 .endm
 
+.macro KEYS3
+        KEY3
+        KEY3
+.endm
+
+.macro KEYS4
+        KEY4
+        KEY4
+.endm
+
+// All keys of \pairs depth pairs; \block is two of them.
+.macro KEYS pairs, block
+        mov     r1, #-1
+        ldr     pc, [sp, #F_ENTRY]
         .balign 4
-.Lpairs2:
-        ldr.w   r2, [r0]
-        ldr.w   r4, [r0, #4]
-        ldr.w   r3, [r0, #8]
-        ldr.w   r5, [r0, #12]
-        ldr.w   r6, [sp, #F_MULT]
-        ldr.w   r8, [sp, #F_N]
-        ldr.w   r0, [sp, #F_KEYS]
+.Lkeys\pairs:
+        .rept   UNROLL
+        \block
+        .endr
+        ldr     r12, [sp, #F_END]
+        cmp     r0, r12
+        bne.w   .Lkeys\pairs
+        ldr     pc, [sp, #F_LR]
+        .balign 4
+.endm
+
+.Lrows2:
+        ldr     r2, [r0]
+        ldr     r4, [r0, #4]
+        ldr     r3, [r0, #8]
+        ldr     r5, [r0, #12]
+        ldr     r6, [sp, #F_MULT]
+        ldr     r0, [sp, #F_KEYS]
         mov     r7, #0x8000
-        mov     r1, #-1
-        subs    r8, r8, #1
-        lsls    r8, r8, #30
-        bpl     2f                          // an odd number of pairs of keys
-1:      KEYS2
-2:      KEYS2
-        ldr     r12, [sp, #F_END]
-        cmp     r0, r12
-        bne     1b
-        ldr     pc, [sp, #F_LR]
-
-        .balign 4
-.Lpairs3:
-        ldr.w   r2, [r0]
-        ldr.w   r5, [r0, #4]
-        ldr.w   r3, [r0, #8]
-        ldr.w   r6, [r0, #12]
-        ldr.w   r4, [r0, #16]
-        ldr.w   r7, [r0, #20]
-        ldr.w   r8, [sp, #F_MULT]
-        ldr.w   r10, [sp, #F_N]
-        ldr.w   r0, [sp, #F_KEYS]
+        KEYS    2, KEYS2
+.Lrows3:
+        ldr     r2, [r0]
+        ldr     r5, [r0, #4]
+        ldr     r3, [r0, #8]
+        ldr     r6, [r0, #12]
+        ldr     r4, [r0, #16]
+        ldr     r7, [r0, #20]
+        ldr     r8, [sp, #F_MULT]
+        ldr     r0, [sp, #F_KEYS]
         mov     r9, #0x8000
-        mov     r1, #-1
-        subs    r10, r10, #1
-        lsls    r10, r10, #30
-        bpl     2f
-1:      KEY3
-        KEY3
-2:      KEY3
-        KEY3
-        ldr     r12, [sp, #F_END]
-        cmp     r0, r12
-        bne     1b
-        ldr     pc, [sp, #F_LR]
-
-        .balign 4
-.Lpairs4:
-        ldr.w   r2, [r0]
-        ldr.w   r6, [r0, #4]
-        ldr.w   r3, [r0, #8]
-        ldr.w   r7, [r0, #12]
-        ldr.w   r4, [r0, #16]
-        ldr.w   r8, [r0, #20]
-        ldr.w   r5, [r0, #24]
-        ldr.w   r9, [r0, #28]
-        ldr.w   r10, [sp, #F_N]
-        ldr.w   r0, [sp, #F_KEYS]
-        mov     r1, #-1
-        subs    r10, r10, #1
-        lsls    r10, r10, #30
-        bpl     2f
-1:      KEY4
-        KEY4
-2:      KEY4
-        KEY4
-        ldr     r12, [sp, #F_END]
-        cmp     r0, r12
-        bne.w   1b
-        ldr     pc, [sp, #F_LR]
+        KEYS    3, KEYS3
+.Lrows4:
+        ldr     r2, [r0]
+        ldr     r6, [r0, #4]
+        ldr     r3, [r0, #8]
+        ldr     r7, [r0, #12]
+        ldr     r4, [r0, #16]
+        ldr     r8, [r0, #20]
+        ldr     r5, [r0, #24]
+        ldr     r9, [r0, #28]
+        ldr     r0, [sp, #F_KEYS]
+        KEYS    4, KEYS4
         TLF_END probs_begin_small
 
 // Four keys of \rows rows: r0 table, r1 steps, r2 the place in e, r3 addend, r12 and lr sums.
