@@ -310,26 +310,26 @@ probs_scores_small:
         ldrb    r\value, [r0, r\value]
       .endr
     .endif
-        PUT_FOUR \kind, r4, r6, r8, r10, r12, 0
     .if \rows == 2
-        PUT_FOUR \kind, r5, r7, r9, r11, lr, 4
+        PUT_FOUR \kind, r5, r7, r9, r11, lr, 1
     .endif
-    .if \kind == PANELS
-        adds    r2, r2, #16
-    .else
-        adds    r2, r2, #4
-    .endif
+        PUT_FOUR \kind, r4, r6, r8, r10, r12, 0
 .endm
 
-// Four values of a row to their place and to its sum.
+// Four values of row \row to their place and to its sum; row 0, the last one, goes on to the next place.
 .macro PUT_FOUR kind, v0, v1, v2, v3, sum, row
     .if \kind == PANELS
         orr     \v0, \v0, \v1, lsl #16
         orr     \v2, \v2, \v3, lsl #16
         add     \sum, \sum, \v0
         add     \sum, \sum, \v2
-        str     \v0, [r2, #\row]
-        str     \v2, [r2, #\row + 8]
+      .if \row
+        str     \v0, [r2, #4]
+        str     \v2, [r2, #12]
+      .else
+        str     \v2, [r2, #8]
+        str     \v0, [r2], #16
+      .endif
     .else
         orr     \v0, \v0, \v1, lsl #8
         orr     \v0, \v0, \v2, lsl #16
@@ -340,7 +340,7 @@ probs_scores_small:
         ldr     \v1, [sp, #F_ES]
         str     \v0, [r2, \v1]
       .else
-        str     \v0, [r2]
+        str     \v0, [r2], #4
       .endif
     .endif
 .endm
