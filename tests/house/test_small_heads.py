@@ -35,9 +35,7 @@ def test_small_heads_are_bit_exact_and_faster(tmp_path: Path, features: int, att
 
 
 def test_a_search_takes_them(tmp_path: Path) -> None:
-    house = pipeline.prepare(
-        None, "stm32l476", scope="mhsa", form="none", hyper={"s": 33, "e": 16, "p": 8, "h": 2}
-    )
+    house = pipeline.prepare(None, "stm32l476", scope="mhsa", form="none", hyper={"s": 33, "e": 16, "p": 8, "h": 2})
     found = pipeline.find(house, trials=40)
     fastest = min(found.front, key=lambda point: point.cost.cycles)
     assert fastest.schedule.variant("probs") == "small"
