@@ -341,6 +341,8 @@ void tlf_linear_add_smlad2x4m7(const tlf_linear_args *args);
 void tlf_linear_residual_smlad2x4m7(const tlf_linear_residual_args *args);
 void tlf_probs_rows_smlad2x4m7(const tlf_probs_args *args);
 void tlf_probs_panels_smlad2x4m7(const tlf_probs_args *args);
+void tlf_probs_rows_smallm7(const tlf_probs_args *args);
+void tlf_probs_panels_smallm7(const tlf_probs_args *args);
 void tlf_attend_rows_smlad2x4m7(const tlf_attend_args *args);
 void tlf_attend_panels_smlad2x4m7(const tlf_attend_args *args);
 void tlf_attend_add_smlad2x4m7(const tlf_attend_args *args);
