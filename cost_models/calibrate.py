@@ -214,7 +214,9 @@ def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
     """The calibration shapes of a variant as m, n, k (and other integers) that its contract serves; even columns where the
     contract asks for them; products also from panels where the variant reads them. Shapes too deep, too wide or too
     shallow for the variant are changed."""
-    changed = ([sizes | c for c in ({}, {"k": 2}, {"n": 2}, _deeper(sizes))] for sizes in _shapes(kernel.op))
+    changed = (
+        [sizes | c for c in ({}, {"k": 2}, _few(sizes), {"n": 2}, _deeper(sizes))] for sizes in _shapes(kernel.op)
+    )
     served = (next((sizes for sizes in several if _serves(kernel, sizes)), {}) for several in changed)
     found = tuple(dict(items) for items in dict.fromkeys(tuple(sizes.items()) for sizes in served) if items)
     source = {"linear": "x_panels", "probs": "q_panels", "attend": "e_panels"}.get(kernel.op.split("_")[0])
@@ -249,6 +251,10 @@ _FACTS = {"k": 4, "n": 4, "bound": 1, "mult": 1, "half": 2, "steps": 1}
 
 def _even_columns(op: str) -> bool:
     return op in ("linear_keys", "linear_values", "linear_panels", "attend_panels")
+
+
+def _few(sizes: Mapping[str, int]) -> dict[str, int]:
+    return {"k": 3 + sizes["k"] % 6} if "k" in sizes else {}
 
 
 def _deeper(sizes: Mapping[str, int]) -> dict[str, int]:

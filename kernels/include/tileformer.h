@@ -323,6 +323,8 @@ void tlf_attend_add_smlad2x4(const tlf_attend_args *args);
 /* armv7em: heads of 1 or 2 features, at most 512 keys */
 void tlf_probs_rows_shallow(const tlf_probs_args *args);
 void tlf_probs_panels_shallow(const tlf_probs_args *args);
+void tlf_probs_rows_small(const tlf_probs_args *args);
+void tlf_probs_panels_small(const tlf_probs_args *args);
 void tlf_attend_rows_shallow(const tlf_attend_args *args);
 void tlf_attend_panels_shallow(const tlf_attend_args *args);
 
@@ -369,6 +371,8 @@ void tlf_linear_add_smlad2x4m7(const tlf_linear_args *args);
 void tlf_linear_residual_smlad2x4m7(const tlf_linear_residual_args *args);
 void tlf_probs_rows_smlad2x4m7(const tlf_probs_args *args);
 void tlf_probs_panels_smlad2x4m7(const tlf_probs_args *args);
+void tlf_probs_rows_smallm7(const tlf_probs_args *args);
+void tlf_probs_panels_smallm7(const tlf_probs_args *args);
 void tlf_attend_rows_smlad2x4m7(const tlf_attend_args *args);
 void tlf_attend_panels_smlad2x4m7(const tlf_attend_args *args);
 void tlf_attend_add_smlad2x4m7(const tlf_attend_args *args);

@@ -74,7 +74,7 @@ def test_accumulators_at_their_bound(board, kernel, low, monkeypatch):
 
     monkeypatch.setattr(cases, "int8", ends)
     for seed, (m, n) in enumerate(((1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (7, 2), (3, 512))):
-        for depth in (deepest, 2, 600):
+        for depth in (deepest, 2, 7, 600):
             if n * depth < 4096 and serves(kernel, m, n, depth):
                 board.check(kernel, case_of(kernel, m, n, depth, 4 * seed))
 
