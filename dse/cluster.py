@@ -209,12 +209,13 @@ def _splits(call: Call, z: Mapping[str, int]) -> list[_Split]:
 
 def _linear_splits(op: str, z: Mapping[str, int], right: Right) -> list[_Split]:
     by_column = {"w": z["w_stride"] // right.group, "channel": 8, "r": 1}
+    written = RIGHT[right.written]
     if op == "linear_keys":
-        written = RIGHT[right.written]
         rows = {"x": _row_bytes(op, z, "x"), "y": z["y_stride"] // written.group}
         return [_Split("n", by_column | {"y": written.depth_bytes(1)}, 4), _Split("m", rows, written.group)]
     if op == "linear_values":
-        return [_Split("n", by_column | {"y": z["y_stride"] // right.group}, max(2, right.group))]
+        grain = max(2, right.group, written.group)
+        return [_Split("n", by_column | {"y": z["y_stride"] // written.group}, grain)]
     width = 4 if op in ("linear_add", "linear_panels") else 1
     return [_Split("n", by_column | {"y": width}, 4), _by_row(op, z, ("x", "r", "y"))]
 

@@ -218,10 +218,24 @@ class Pairs(Fours):
         return bias, mult >> (32 - shift) if high else mult
 
 
+class Blocks(Columns):
+    """Four columns a group, a word of four depths of each in turn: 16 bytes a block. For weights only."""
+
+    def index(self, offset: int, columns: int, depth: int, stride: int) -> Array:
+        column = np.arange(columns)[:, None]
+        byte = np.arange(depth)[None, :]
+        return np.asarray(offset + column // 4 * stride + column % 4 * 4 + byte // 4 * 16 + byte % 4)
+
+    def pack_channel(self, bias: Array, mult: Array, high: bool, shift: int) -> Array:
+        rest = -len(bias) % 4  # a tile reads four
+        return super().pack_channel(np.pad(bias, (0, rest)), np.pad(mult, (0, rest)), high, shift)
+
+
 RIGHT: Mapping[str, Right] = {
     "columns": Columns("columns", 1, 1, "columns"),
     "quads": Quads("quads", 4, 2, "quads", True, 4),
     "pairs": Pairs("pairs", 4, 2, "quads", True, 8, 2),
+    "blocks": Blocks("blocks", 4, 4, "columns"),
 }
 
 

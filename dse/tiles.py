@@ -245,7 +245,7 @@ def _advance(
     z = {k: v.const for k, v in call.arguments if isinstance(v, Affine)}
     moves = {o.field: o.stride for o in _operands(call)}
     if call.op == "linear_keys":
-        moves["y"] = z["y_stride"] // RIGHT[call.layout].group
+        moves["y"] = z["y_stride"] // RIGHT[written_as(call.layout)].group
     elif call.op == "linear_values":
         moves["y"] = RIGHT[written_as(call.layout)].depth_bytes(1)
     elif call.op.startswith("pack_"):

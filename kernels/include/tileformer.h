@@ -416,10 +416,11 @@ void tlf_pack_keys_scalar(const tlf_pack_keys_args *args);
 
 /* xpulpv2: tiles of 4 rows by 4 columns, dot products of 4 bytes in hardware loops. They read whole words: up to 3 bytes after an
  * operand are read and ignored. int32 sums wrap, so no bound but that of the contract holds. */
-void tlf_linear_rows_sdot4x4(const tlf_linear_args *args);
-void tlf_linear_keys_sdot4x4(const tlf_linear_args *args);
-void tlf_linear_values_sdot4x4(const tlf_linear_args *args);
-void tlf_linear_add_sdot4x4(const tlf_linear_args *args);
+void tlf_linear_rows_sdot5x4(const tlf_linear_args *args);
+void tlf_linear_keys_sdot5x4(const tlf_linear_args *args);
+void tlf_linear_values_sdot5x4(const tlf_linear_args *args);
+void tlf_linear_add_sdot5x4(const tlf_linear_args *args);
+void tlf_linear_residual_sdot5x4(const tlf_linear_residual_args *args);
 void tlf_probs_rows_sdot4x4(const tlf_probs_args *args);
 void tlf_attend_rows_sdot4x4(const tlf_attend_args *args);
 void tlf_attend_add_sdot4x4(const tlf_attend_args *args);

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dse.kernel import kernels_root
-from dse.layout import is_high
+from dse.layout import RIGHT, is_high
 
 HEADER = (kernels_root() / "include" / "tileformer.h").read_text(encoding="utf-8")
 
@@ -65,15 +65,31 @@ def pairs(matrix, stride):
     return out.tobytes()[: (len(out) - 1) * stride + 16 * ((depth + 1) // 2)]
 
 
+def blocks(matrix, stride):
+    """(columns, depth) int8 as `blocks` with this stride; edges are padded with zeros."""
+    columns, depth = matrix.shape
+    out = np.full((-(-columns // 4), stride), 0x33, np.uint8)
+    out[:, : 16 * ((depth + 3) // 4)] = 0
+    for c in range(columns):
+        for d in range(depth):
+            out[c // 4, d // 4 * 16 + c % 4 * 4 + d % 4] = int(matrix[c, d]) & 255
+    return out.tobytes()[: (len(out) - 1) * stride + 16 * ((depth + 3) // 4)]
+
+
+def in_columns(kernel):
+    """True when the kernel reads and writes right-hand operands that are no weights as `columns`."""
+    return RIGHT[kernel.layout].written == "columns"
+
+
 def right(kernel, matrix, stride):
     """A right-hand operand, not of weights, as the kernel reads or writes it."""
-    return rows(matrix, stride, 0x33) if kernel.layout == "columns" else quads(matrix, stride)
+    return rows(matrix, stride, 0x33) if in_columns(kernel) else quads(matrix, stride)
 
 
 def right_stride(kernel, depth, rng):
     """A legal stride of it."""
     extra = int(rng.integers(0, 3))
-    return depth + extra if kernel.layout == "columns" else 8 * ((depth + 1) // 2) + 4 * extra
+    return depth + extra if in_columns(kernel) else 8 * ((depth + 1) // 2) + 4 * extra
 
 
 def weights(kernel, matrix, rng):
@@ -81,6 +97,9 @@ def weights(kernel, matrix, rng):
     if kernel.layout == "pairs":
         stride = 16 * ((matrix.shape[1] + 1) // 2) + 4 * int(rng.integers(0, 3))
         return pairs(matrix, stride), stride
+    if kernel.layout == "blocks":
+        stride = 16 * ((matrix.shape[1] + 3) // 4) + 4 * int(rng.integers(0, 3))
+        return blocks(matrix, stride), stride
     stride = right_stride(kernel, matrix.shape[1], rng)
     return right(kernel, matrix, stride), stride
 
@@ -104,8 +123,9 @@ def panels(matrix, stride):
 
 def channel(kernel, bias, mult, high, shift):
     """Channel parameters in the layout of the kernel."""
-    if kernel.layout == "columns":
-        return s32(np.stack([bias, mult], 1))
+    if in_columns(kernel):
+        edge = np.zeros((-len(bias) % RIGHT[kernel.layout].group, 2), np.int64)
+        return s32(np.concatenate([np.stack([bias, mult], 1), edge]))
     words = np.zeros(8 * (-(-len(bias) // 4)), np.int64)
     for c in range(len(bias)):
         odd = c % 2 if kernel.layout == "quads" else 0
@@ -117,7 +137,7 @@ def channel(kernel, bias, mult, high, shift):
 def left(kernel, field, matrix, integers, rng):
     """A left-hand operand as rows or, where the variant reads them and a coin says so, panels; sets its integers."""
     k = matrix.shape[1]
-    as_panels = kernel.layout != "columns" and rng.random() < 0.5
+    as_panels = not in_columns(kernel) and rng.random() < 0.5
     integers |= {f"{field}_panels": int(as_panels)}
     integers |= {f"{field}_stride": panels_stride(k, rng) if as_panels else k + int(rng.integers(0, 4))}
     return (panels if as_panels else rows)(matrix, integers[f"{field}_stride"])
@@ -158,7 +178,7 @@ def linear(kernel, m, n, k, rng, extreme):
     mult = rng.integers(1, limit + 1, n)
     mult[: int(rng.integers(0, 2))] = 0
     rounding = (int(rng.integers(-90, 90)) << shift) + (1 << shift >> 1) + int(rng.choice([0, 0, 77]))
-    high = int(kernel.layout != "columns" and is_high(mult, rounding, preshift, shift))
+    high = int(not in_columns(kernel) and is_high(mult, rounding, preshift, shift))
     y = sat8((((acc + bias) >> preshift) * mult + rounding) >> shift)
     weight, w_stride = weights(kernel, w, rng)
     integers = {"m": m, "n": n, "k": k, "w_stride": w_stride}
