@@ -56,7 +56,7 @@ def share_work(stages: list[Stage], buffers: dict[str, Buffer], ways: int, split
     shared = []
     for stage in stages:
         body = tuple(_share_node(node, ways, split, {}, buffers, scratch) for node in stage.body)
-        shared.append(replace(stage, body=body))
+        shared.append(replace(stage, body=_join_queries(body, buffers)))
     return _privatise(shared, buffers)
 
 
@@ -74,7 +74,45 @@ def _share_node(
             return region
     inner = {**largest, f"{node.var}_n": node.step}
     body = tuple(_share_node(child, ways, split, inner, buffers, scratch) for child in node.body)
-    return replace(node, body=body)
+    return replace(node, body=_join_queries(body, buffers))
+
+
+def _join_queries(nodes: tuple[Node, ...], buffers: Mapping[str, Buffer]) -> tuple[Node, ...]:
+    """The nodes with the queries of a head projected by the core that works on this head, in the same region, where that
+    leaves all cores as much to do as before."""
+    done: list[Node] = []
+    for node in nodes:
+        project = done[-1] if done else None
+        if isinstance(node, Parallel) and isinstance(project, Parallel) and (joined := _joined(project, node, buffers)):
+            done[-1] = joined
+        else:
+            done.append(node)
+    return tuple(done)
+
+
+def _joined(project: Parallel, heads: Parallel, buffers: Mapping[str, Buffer]) -> Parallel | None:
+    (call, *more), axis, own = project.body, project.axes[0], heads.axes[0]
+    if more or len(heads.axes) > 1 or not isinstance(call, Call) or call.op != "linear_rows":
+        return None
+    values = dict(call.arguments)
+    y = values["y"]
+    assert isinstance(y, Pointer)
+    by_head = any(isinstance(loop, Loop) and loop.extent == symbol(f"{own.var}_n") for loop in _loops(heads.body))
+    if y.base not in buffers or buffers[y.base].role != "queries" or values["n"] != symbol(f"{axis.var}_n"):
+        return None
+    if not by_head or axis.extent.terms or own.extent.terms or own.extent.const % own.ways or own.ways != axis.ways:
+        return None
+    width, rest = divmod(axis.extent.const, own.extent.const)
+    if rest or width % axis.grain:
+        return None
+    moved = tuple((name, _moved(v, {axis.var: symbol(own.var) * width})) for name, v in call.arguments if name != "n")
+    shared = replace(call, arguments=(*moved, ("n", symbol(f"{own.var}_n") * width)))
+    return replace(heads, body=(shared, *heads.body))
+
+
+def _loops(body: tuple[Node, ...]) -> list[Loop]:
+    found = [node for node in body if isinstance(node, Loop)]
+    return found + [inner for loop in found for inner in _loops(loop.body)]
 
 
 def _share_map(
@@ -207,6 +245,13 @@ def _splits(call: Call, z: Mapping[str, int]) -> list[_Split]:
     return [_Split("n", {"x": 1, "a": 1, "b": 1, "y": 1}, 4)]
 
 
+def columns_apart(call: Call) -> dict[str, int]:
+    """operand -> bytes from what belongs to one column of a linear call to what belongs to the next."""
+    sizes = {k: v.const for k, v in call.arguments if isinstance(v, Affine)}
+    by_column = _linear_splits(call.op, sizes, RIGHT[call.layout])[0]
+    return {name: _constant(step) for name, step in by_column.moves.items()}
+
+
 def _linear_splits(op: str, z: Mapping[str, int], right: Right) -> list[_Split]:
     by_column = {"w": z["w_stride"] // right.group, "channel": 8, "r": 1}
     written = RIGHT[right.written]
@@ -262,18 +307,20 @@ def _moved(value: Pointer | Affine | None, values: Mapping[str, Affine]) -> Poin
 
 
 def _privatise(stages: list[Stage], buffers: dict[str, Buffer]) -> list[Stage]:
-    """A buffer that only one region uses, at the same place on every core, becomes one a core; all scratch of a region is
-    the same, as a core makes one call at a time."""
+    """Scratch, and a map or sums that only one region uses, at the same place on every core become one a core; all scratch
+    of a region is the same, as a core makes one call at a time."""
     users: dict[str, set[int]] = {}
     same: dict[str, bool] = {}
     ways: dict[str, int] = {}
     for region, cores, pointer in pointers_of(stages):
         users.setdefault(pointer.base, set()).add(region)
-        ways[pointer.base] = cores
+        ways[pointer.base] = max(cores, ways.get(pointer.base, 1))
         own = all(not name.startswith(_SHARE) for name, _ in pointer.offset_bytes.terms)
         same[pointer.base] = same.get(pointer.base, True) and own
-    private = {n for n, found in users.items() if n in buffers and len(found) == 1 and min(found) >= 0 and same[n]}
-    private &= {n for n, b in buffers.items() if b.role in ("scratch", "map", "sum")}
+    private = {n for n, found in users.items() if n in buffers and min(found) >= 0 and same[n]}
+    private &= {
+        n for n, b in buffers.items() if b.role == "scratch" or (b.role in ("map", "sum") and len(users.get(n, ())) == 1)
+    }
     homes = {name: name for name in sorted(private)}
     for name in homes:
         if buffers[name].role == "scratch":

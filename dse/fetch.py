@@ -2,6 +2,7 @@
 
 `fetch_constants` copies them into buffers near the cores, a stage ahead, or a loop step ahead where a loop walks through
 a constant. `walk_columns` makes such loops of linear ops whose weights are too large to lie near as a whole.
+`head_start` cuts the first linear op in two, so that its second part arrives while the first one runs.
 `load_constants` puts constants behind one more memory: they are loaded, another stage ahead, to where those copies start.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dse.cluster import pointers_of
+from dse.cluster import columns_apart, pointers_of
 from dse.layout import RIGHT
 from dse.program import (
     Affine,
@@ -30,6 +31,7 @@ from dse.program import (
 
 WALKED_BYTES = 16384  # weights that are larger are walked through
 TILE_BYTES = 8192  # of weights at a time, about
+START_BYTES = 4096  # weights of a first op that are larger arrive in two parts
 
 
 def walk_columns(stages: list[Stage]) -> list[Stage]:
@@ -53,6 +55,42 @@ def _walk(node: Node) -> Node:
             values[name] = Pointer(pointer.base, pointer.offset_bytes + first * move)
     values["n"] = symbol("column_n")
     return Loop("column", affine(columns), step, (replace(node, arguments=tuple(values.items())),))
+
+
+def head_start(
+    stages: list[Stage], constants: Mapping[str, Constant], cores: int
+) -> tuple[list[Stage], dict[str, Constant]]:
+    """The stages with the first in two, and the constants with its own in two, when it is one linear call of large weights.
+
+    Nothing hides the copy that the first stage waits for: it brings a quarter of the columns, and these hide the rest.
+    """
+    call = stages[0].body[0]
+    if not isinstance(call, Call) or len(stages[0].body) > 1 or not call.op.startswith("linear_"):
+        return stages, dict(constants)
+    values = dict(call.arguments)
+    n, weights = values["n"], values["w"]
+    assert isinstance(n, Affine) and isinstance(weights, Pointer)
+    whole = n.const
+    first = -(-whole // (16 * cores)) * 4 * cores
+    shared = sum(pointer.base == weights.base for _, _, pointer in pointers_of(stages)) > 1
+    if constants[weights.base].size_bytes < START_BYTES or first >= whole or shared:
+        return stages, dict(constants)
+    found, parts, apart = dict(constants), [], columns_apart(call)
+    for name, at, end in ((f"{stages[0].name}.start", 0, first), (stages[0].name, first, whole)):
+        arguments = {**values, "n": affine(end - at)}
+        for operand, step in apart.items():
+            pointer = values.get(operand)
+            if not isinstance(pointer, Pointer):
+                continue
+            arguments[operand] = Pointer(pointer.base, pointer.offset_bytes + at * step)
+            if pointer.base in constants:
+                old = constants[pointer.base]
+                own = f"{old.name}.columns{at}"
+                found[own] = replace(old, name=own, data=old.data[at * step : end * step if end < whole else None])
+                found.pop(old.name, None)
+                arguments[operand] = Pointer(own)
+        parts.append(replace(stages[0], name=name, body=(replace(call, arguments=tuple(arguments.items())),)))
+    return [*parts, *stages[1:]], found
 
 
 def fetch_constants(

@@ -9,7 +9,7 @@ from dse.alloc import live_spans, place_buffers
 from dse.blocks import Part, group_heads
 from dse.builder import Asked, Builder
 from dse.cluster import share_work
-from dse.fetch import fetch_constants, load_constants, walk_columns
+from dse.fetch import fetch_constants, head_start, load_constants, walk_columns
 from dse.ir import Model, Op
 from dse.kernel import Kernel, Variants, variants_by_op
 from dse.knobs import place
@@ -102,6 +102,8 @@ def _lower_ops(
         build.stages = tile_stages(build.stages, build.buffers, schedule.tiles, far.name)
     if target.is_cluster:
         build.stages = build.stages if schedule.tiles else walk_columns(build.stages)
+        if entry == model.input and not schedule.tiles:
+            build.stages, build.constants = head_start(build.stages, build.constants, target.cores)
         build.stages = share_work(build.stages, build.buffers, target.cores, schedule.split, build.scratch_bytes)
         limits = target.cluster.most_copy_bytes, target.cluster.most_copies
         build.stages, build.constants = fetch_constants(build.stages, build.buffers, build.constants, *limits)

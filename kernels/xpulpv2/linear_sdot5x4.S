@@ -6,7 +6,7 @@
  *
  * 5 rows have 20 sums in registers. What is left holds 4 words of columns, 2 of rows and the two pointers, none of it a
  * stride: these rows are copied to the scratch first, word beside word. Taken where it saves a single row of its own
- * (5 is 4 + 1) and there are more than two tiles to share the copy: 29 instructions for 20 dot products.
+ * (5 is 4 + 1) and there is more than one tile to share the copy: 29 instructions for 20 dot products.
  *
  * One body serves rows, keys, values and residual: they part where the results are stored.
  */
@@ -395,10 +395,10 @@
     srli t2, a3, 2
     sw t1, AT_REST(sp)
     sw t2, AT_FOURS(sp)
-    /* groups of 5 where they save single rows and more than two tiles share the copy */
+    /* groups of 5 where they save single rows and more than one tile shares the copy */
     andi t0, a4, 3
     srli t1, a4, 2
-    slti t2, a3, 9
+    slti t2, a3, 5
     bleu t0, t1, 1f
     mv t0, t1
 1:  beqz t2, 2f
