@@ -44,7 +44,7 @@ _ZIG_ARM = ("-target", "thumb-freestanding-eabihf", "-fhosted", *_ZIG_COMMON)
 _ZIG_FLAGS: dict[str, tuple[str, ...]] = {
     "armv7em": (*_ZIG_ARM, "-mcpu=cortex_m4+vfp4d16sp"),  # cortex_m4 alone has no FPU
     "armv7em-m7": (*_ZIG_ARM, "-mcpu=cortex_m7+fp_armv8d16"),
-    "rv32imc": ("-target", "riscv32-freestanding-none", "-mcpu=generic_rv32+m+c", "-ffreestanding", *_ZIG_COMMON),
+    "rv32imc": ("-target", "riscv32-freestanding-none", "-mcpu=generic_rv32+m+c+relax", "-ffreestanding", *_ZIG_COMMON),
 }
 _GCC_ARM = ("arm-none-eabi-gcc", "-mthumb", "-mfloat-abi=hard", "-ffreestanding")
 _GCC_COMMANDS: dict[str, tuple[str, ...]] = {

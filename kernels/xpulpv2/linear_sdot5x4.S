@@ -6,21 +6,21 @@
  *
  * 5 rows have 20 sums in registers. What is left holds 4 words of columns, 2 of rows and the two pointers, none of it a
  * stride: these rows are copied to the scratch first, word beside word. Taken where it saves a single row of its own
- * (5 is 4 + 1) and there is more than one tile to share the copy: 29 instructions for 20 dot products.
+ * (5 is 4 + 1) and the copy is short or shared by more than one tile: 29 instructions for 20 dot products.
  *
  * One body serves rows, keys, values and residual: they part where the results are stored.
  */
 #include "xpulp.inc"
 
-/* While products accumulate: sums in s0..s11, t3..t6, a row of 4 after the other; those of row 4 in a2 a3 t2 ra. */
+/* While products accumulate: sums in s0..s11, t3..t6, a row of 4 after the other; those of row 4 in a6 a7 t2 ra. */
 #define X a0
 #define W a1
-#define X_STEP a2 /* 4 rows */
-#define X_BACK a3
-#define Z0 a4 /* words of rows in a tile of 4, of columns in the others */
-#define Z1 a5
-#define Z2 a6
-#define Z3 a7
+#define Z0 a2 /* words of rows in a tile of 4, of columns in the others */
+#define Z1 a3
+#define Z2 a4
+#define Z3 a5
+#define X_STEP a6 /* 4 rows */
+#define X_BACK a7
 #define V0 t0 /* the other side */
 #define V1 t1
 
@@ -57,7 +57,9 @@
 #define AT_MULT_R 168
 #define AT_ADD_ROUND 172
 #define AT_ADD_SHIFT 176
-#define AT_BUFFER 180 /* the tile of the columns left over: 5 rows of 4 words */
+#define AT_SPECIAL 180 /* not 0: something is not as with rows of whole weights */
+#define AT_GROUPS 184
+#define AT_BUFFER 188 /* the tile of the columns left over: 5 rows of 4 words */
 #define FRAME 272
 
 .macro saved what
@@ -93,27 +95,22 @@
     \what t3, t4, t5, t6
     .endif
     .if \rows > 4
-    \what a2, a3, t2, ra
+    \what a6, a7, t2, ra
     .endif
 .endm
 
-/* `what` on the sums of each column. */
+/* `what` on the sums of each column of 4 rows or 1. */
 .macro each_column rows, what
-    .if \rows > 4
-    \what 0, s0, s4, s8, t3, a2
-    \what 1, s1, s5, s9, t4, a3
-    \what 2, s2, s6, s10, t5, t2
-    \what 3, s3, s7, s11, t6, ra
-    .elseif \rows > 1
-    \what 0, s0, s4, s8, t3
-    \what 1, s1, s5, s9, t4
-    \what 2, s2, s6, s10, t5
-    \what 3, s3, s7, s11, t6
+    .if \rows > 1
+    \what s0, s4, s8, t3
+    \what s1, s5, s9, t4
+    \what s2, s6, s10, t5
+    \what s3, s7, s11, t6
     .else
-    \what 0, s0
-    \what 1, s1
-    \what 2, s2
-    \what 3, s3
+    \what s0
+    \what s1
+    \what s2
+    \what s3
     .endif
 .endm
 
@@ -152,8 +149,8 @@
     dots_row s8, s9, s10, s11, V0
     p.lw V0, 4, X
     dots_row t3, t4, t5, t6, V1
-    pv.sdotsp.b a2, V0, Z0
-    pv.sdotsp.b a3, V0, Z1
+    pv.sdotsp.b a6, V0, Z0
+    pv.sdotsp.b a7, V0, Z1
     pv.sdotsp.b t2, V0, Z2
 .L\name\()_turn_\rows:
     pv.sdotsp.b ra, V0, Z3
@@ -232,35 +229,82 @@
 .endm
 
 /* t0: y, t1: its step, a0: the least value four times */
-.macro store_row a, b, c, d
+.macro pack_row a, b, c, d
     pack4 \a, \a, \b, \c, \d
     pv.max.b \a, \a, a0
+.endm
+
+.macro store_row a, b, c, d
+    pack_row \a, \b, \c, \d
     p.swr \a, t1, t0
 .endm
 
-.macro store_column column, a, b, c, d, e
+.macro store_column a, b, c, d
     .ifb \b
-    p.max \a, \a, a0
+    pv.max.b \a, \a, a0
     sb \a, 0(t0)
     add t0, t0, t1
     .else
-    pack4 \a, \a, \b, \c, \d
-    pv.max.b \a, \a, a0
-    .ifnb \e
-    p.max \e, \e, a4
-    sb \e, 4(t0)
-    .endif
-    p.swr \a, t1, t0
+    store_row \a, \b, \c, \d
     .endif
 .endm
 
-/* a0: r, a4 a5: multipliers of v and r, a6: round, a7: shift */
+/* A tile of 4 columns. What begins and ends the outer loop is in `columns`; of 5 rows the last store is the last instruction:
+ * the body then takes 33 lines of the private instruction cache, which has 32. */
+.macro requant_tile rows
+    lw a0, AT_CHANNEL(sp)
+    lw s0, 0(a0)
+    lw s1, 8(a0)
+    lw s2, 16(a0)
+    lw s3, 24(a0)
+    first_word \rows
+    each_row \rows, same
+    products requant, \rows
+    lw t0, AT_SPECIAL(sp)
+    lw a0, AT_CHANNEL(sp)
+    bnez t0, .Lspecial_\rows
+    multipliers
+    each_row \rows, scale_row
+.Lscaled_\rows:
+    lw t0, AT_Y(sp)
+    lw t1, AT_Y_STEP(sp)
+    addi t0, t0, 4
+    lw a0, AT_LEAST(sp)
+    sw t0, AT_Y(sp)
+    store_row s0, s1, s2, s3
+    .if \rows > 1
+    store_row s4, s5, s6, s7
+    store_row s8, s9, s10, s11
+    store_row t3, t4, t5, t6
+    .endif
+    .if \rows == 5
+    pack_row a6, a7, t2, ra
+    .balign 4
+.Lrequant_end_5:
+    p.swr a6, t1, t0
+    .endif
+.Lstored_\rows:
+.endm
+
+/* What the scaling holds; a0: channel records, then the shift. */
+.macro multipliers
+    lw Z0, 4(a0)
+    lw Z1, 12(a0)
+    lw Z2, 20(a0)
+    lw Z3, 28(a0)
+    addi a0, a0, 32
+    lw t1, AT_ROUND(sp)
+    sw a0, AT_CHANNEL(sp)
+    lw a0, AT_SHIFT(sp)
+.endm
+
+/* a0: r, a2 a3: multipliers of v and r, a4: round, a5: shift */
 .macro add_one sum, at
     lb t0, \at(a0)
-    mv t1, a6
-    p.mac t1, \sum, a4
-    p.mac t1, t0, a5
-    sra \sum, t1, a7
+    mv t1, a4
+    p.mac t1, \sum, a2
+    p.mac t1, t0, a3
+    sra \sum, t1, a5
     p.clip8 \sum
 .endm
 
@@ -273,73 +317,111 @@
     add a0, a0, t0
 .endm
 
-/* A tile of 4 columns. */
-.macro requant_tile rows
-    lw t0, AT_CHANNEL(sp)
-    first_word \rows
-    lw s0, 0(t0)
-    lw s1, 8(t0)
-    lw s2, 16(t0)
-    lw s3, 24(t0)
-    each_row \rows, same
-    products requant, \rows
-    lw a0, AT_CHANNEL(sp)
-    lw t0, AT_PRE(sp)
-    lw Z0, 4(a0)
-    lw Z1, 12(a0)
-    lw Z2, 20(a0)
-    lw Z3, 28(a0)
-    addi a0, a0, 32
-    sw a0, AT_CHANNEL(sp)
-    bnez t0, .Lshift_\rows
-.Lshifted_\rows:
-    lw t1, AT_ROUND(sp)
-    lw a0, AT_SHIFT(sp)
-    each_row \rows, scale_row
-    lw t0, AT_KIND(sp)
-    lw a5, AT_W_SKIP(sp)
-    lw a0, AT_LEAST(sp)
-    add W, W, a5
-    bnez t0, .Lother_\rows
-.Lsummed_\rows:
-    lw t0, AT_Y(sp)
-    lw t1, AT_Y_STEP(sp)
-    addi a4, t0, 4
-    sw a4, AT_Y(sp)
-    each_row \rows, store_row
-.Lstored_\rows:
+/* The first column of a tile of 5 rows: scaled, 4 rows to a word, the fifth to the byte behind. a0: channel records from the
+ * multiplier on, a2: round, a3: shift, a4: the least value, t0: y, t1: its step. */
+.macro values_column a, b, c, d, e
+    p.lw a5, 8, a0
+    nop
+    mul \a, \a, a5
+    mul \b, \b, a5
+    mul \c, \c, a5
+    mul \d, \d, a5
+    mul \e, \e, a5
+    p.addNr \a, a2, a3
+    p.addNr \b, a2, a3
+    p.addNr \c, a2, a3
+    p.addNr \d, a2, a3
+    p.addNr \e, a2, a3
+    p.clip8 \a
+    p.clip8 \b
+    p.clip8 \c
+    p.clip8 \d
+    p.clip8 \e
+    pack4 \a, \a, \b, \c, \d
+    pv.max.b \e, \e, a4
+    pv.max.b \a, \a, a4
+    sb \e, 4(t0)
+    p.swr \a, t1, t0
 .endm
 
-/* What is rare or not for rows. */
-.macro elsewhere rows
-.Lshift_\rows:
-    each_row \rows, shift_row
-    j .Lshifted_\rows
+/* Two columns a turn, then the other two take their place, so that the body of values fits the private instruction cache.
+ * It goes back to the last instruction of the outer loop, a store: the last word once more. */
+.macro values_of_5
+    lw t0, AT_Y(sp)
+    lw t1, AT_Y_STEP(sp)
+    lw a2, AT_ROUND(sp)
+    lw a3, AT_SHIFT(sp)
+    lw a4, AT_LEAST(sp)
+    li a5, 2
+    addi a0, a0, 4
+    TLF_LOOP a5
+    values_column s0, s4, s8, t3, a6
+    values_column s1, s5, s9, t4, a7
+    .option push
+    .option rvc
+    mv s0, s2
+    mv s4, s6
+    mv s8, s10
+    mv t3, t5
+    mv a6, t2
+    mv s5, s7
+    mv s9, s11
+    mv t4, t6
+    mv a7, ra
+    mv t2, s1
+    .option pop
+    mv s1, s3
+    TLF_LOOP_END
+    addi a0, a0, -4
+    sw a0, AT_CHANNEL(sp)
+    sw t0, AT_Y(sp)
+    sub t0, t0, t1
+    mv a6, t2
+    j .Lrequant_end_5
+.endm
+
+/* Values; residual; weights that are a slice of the depth; sums that are shifted first. a0: the channel records. */
+.macro special rows
+.Lspecial_\rows:
+    lw t0, AT_PRE(sp)
+    lw t1, AT_W_SKIP(sp)
+    bnez t0, .Lshift_\rows
+.Lshifted_\rows:
+    lw t0, AT_KIND(sp)
+    add W, W, t1
+    addi t0, t0, -1
+    .if \rows == 5
+    bnez t0, .Lother_5
+    values_of_5
+    .endif
 .Lother_\rows:
+    multipliers
+    each_row \rows, scale_row
+    lw t0, AT_KIND(sp)
+    beqz t0, .Lscaled_\rows
+    .if \rows < 5
     addi t0, t0, -1
     bnez t0, .Lresidual_\rows
     lw t0, AT_Y(sp)
     lw t1, AT_Y_STEP(sp)
-    .if \rows != 4
-    lb a4, AT_LEAST(sp)
-    .endif
-    .if \rows == 1
-    mv a0, a4
-    .endif
+    lw a0, AT_LEAST(sp)
     each_column \rows, store_column
     sw t0, AT_Y(sp)
     j .Lstored_\rows
 .Lresidual_\rows:
+    .endif
     lw a0, AT_R(sp)
-    lw a4, AT_MULT_Y(sp)
-    lw a5, AT_MULT_R(sp)
+    lw a2, AT_MULT_Y(sp)
     addi t0, a0, 4
-    lw a6, AT_ADD_ROUND(sp)
-    lw a7, AT_ADD_SHIFT(sp)
+    lw a3, AT_MULT_R(sp)
+    lw a4, AT_ADD_ROUND(sp)
+    lw a5, AT_ADD_SHIFT(sp)
     sw t0, AT_R(sp)
     each_row \rows, add_row
-    lw a0, AT_LEAST(sp)
-    j .Lsummed_\rows
+    j .Lscaled_\rows
+.Lshift_\rows:
+    each_row \rows, shift_row
+    j .Lshifted_\rows
 .endm
 
 /* ---- int32 sums ---------------------------------------------------------------------------------------------------------*/
@@ -377,7 +459,7 @@
 
 /* ---- groups of rows -------------------------------------------------------------------------------------------------------*/
 
-/* The frame; the record stays at a0. */
+/* The frame. The record stays at a0, AT_W_SKIP in a2. */
 .macro begin
     addi sp, sp, -FRAME
     saved sw
@@ -395,10 +477,13 @@
     srli t2, a3, 2
     sw t1, AT_REST(sp)
     sw t2, AT_FOURS(sp)
-    /* groups of 5 where they save single rows and more than one tile shares the copy */
+    /* groups of 5 where they save single rows and the copy is short or shared by more than one tile */
+    lw t3, AT_TURNS(sp)
     andi t0, a4, 3
     srli t1, a4, 2
     slti t2, a3, 5
+    slti t3, t3, 9
+    sltu t2, t3, t2
     bleu t0, t1, 1f
     mv t0, t1
 1:  beqz t2, 2f
@@ -407,10 +492,14 @@
     slli t1, t0, 2
     add t0, t0, t1
     sub a4, a4, t0
+    lw t3, AT_GROUPS5(sp)
     srli t0, a4, 2
     andi t1, a4, 3
     sw t0, AT_GROUPS4(sp)
     sw t1, AT_GROUPS1(sp)
+    add t3, t3, t0
+    add t3, t3, t1
+    sw t3, AT_GROUPS(sp)
     copy 0, AT_X, 32, AT_X_STEP
     copy 4, AT_W_FIRST, 16, AT_PANEL
     copy 12, AT_Y_ROW, 40, AT_Y_STEP
@@ -424,19 +513,27 @@
     .option norvc
     lw t0, AT_FOURS(sp)
     sw t1, AT_Y(sp)
-    beqz t0, .L\name\()_end_\rows
+    beqz t0, .L\name\()_tiles_\rows
 .L\name\()_again_\rows:
     hw_loop 1, .L\name\()_end_\rows
     .option pop
     \name\()_tile \rows
+    .ifnc \name\()\rows, requant5
     .balign 4
     .option push
     .option norvc
 .L\name\()_end_\rows:
-    lw t0, AT_REST(sp)
+    nop
     .option pop
+    .endif
+.L\name\()_tiles_\rows:
+    lw t0, AT_REST(sp)
     bnez t0, .L\name\()_rest_\rows
 .L\name\()_next_\rows:
+    lw t0, AT_GROUPS(sp)
+    addi t0, t0, -1
+    sw t0, AT_GROUPS(sp)
+    beqz t0, .L\name\()_return
 .endm
 
 /* From a group to the next. */
@@ -471,10 +568,7 @@
     lw t0, AT_GROUPS5(sp)
     bnez t0, .L\name\()_five
     lw t0, AT_GROUPS1(sp)
-    bnez t0, .L\name\()_one
-    saved lw
-    addi sp, sp, FRAME
-    ret
+    j .L\name\()_one
 .L\name\()_five:
     addi t0, t0, -1
     lw X, AT_X(sp)
@@ -523,6 +617,10 @@
     next_rows 1
     \moved 1
     j .L\name\()_groups
+.L\name\()_return:
+    saved lw
+    addi sp, sp, FRAME
+    ret
 .endm
 
 /* The tile of the columns left over goes to the buffer, and from there what belongs to y. */
@@ -537,16 +635,18 @@
     j .L\name\()_next_\rows
 .endm
 
-/* t0 columns are left over; returns with one tile to do. t2: the step in the buffer. */
+/* t0 columns are left over; leaves one tile to do. t2: the step in the buffer, t5: how far behind it a tile finds y. */
 .macro put_aside
     neg t1, t0
     lw t3, AT_Y(sp)
     sw t1, AT_REST(sp)
     lw t4, AT_Y_STEP(sp)
-    sw t3, AT_Y_REST(sp)
+    add t3, t3, t5
     sw t4, AT_Y_KEEP(sp)
+    sw t3, AT_Y_REST(sp)
     addi t3, sp, AT_BUFFER
     sw t2, AT_Y_STEP(sp)
+    sub t3, t3, t5
     sw t3, AT_Y(sp)
 .endm
 
@@ -578,52 +678,69 @@
 .macro nothing rows
 .endm
 
-.macro begin_requantised kind, least
-    begin
-    copy 8, AT_CHANNEL_FIRST, 44, AT_ROUND
-    copy 48, AT_PRE, 52, AT_SHIFT
-    li t0, \kind
-    li t1, \least
-    sw t0, AT_KIND(sp)
-    sw t1, AT_LEAST(sp)
-    lw t0, AT_Y_STEP(sp)
+/* Which kind, and the least value four times: in registers that `begin` leaves alone. */
+.macro as kind, least
+    li a5, \kind
+    li a6, \least
 .endm
 
 TLF_FUNCTION tlf_linear_keys_sdot5x4
-    begin_requantised 0, 0x81818181
-    j .Lrequant_begin
+    as 0, 0x81818181
+    j .Lrequant
 TLF_END tlf_linear_keys_sdot5x4
 
 TLF_FUNCTION tlf_linear_values_sdot5x4
-    begin_requantised 1, 0x81818181
-    li t0, 1
-    j .Lrequant_begin
+    as 1, 0x81818181
+    j .Lrequant
 TLF_END tlf_linear_values_sdot5x4
 
 TLF_FUNCTION tlf_linear_residual_sdot5x4
-    begin_requantised 2, 0x80808080
-    copy 64, AT_R_ROW, 68, AT_R_STEP
-    copy 72, AT_MULT_Y, 76, AT_MULT_R
-    copy 80, AT_ADD_ROUND, 84, AT_ADD_SHIFT
-    j .Lrequant_begin
+    as 2, 0x80808080
+    j .Lrequant
 TLF_END tlf_linear_residual_sdot5x4
 
 TLF_FUNCTION tlf_linear_rows_sdot5x4
-    begin_requantised 0, 0x80808080
+    as 0, 0x80808080
+.Lrequant:
+    begin
+    sw a5, AT_KIND(sp)
+    sw a6, AT_LEAST(sp)
+    copy 8, AT_CHANNEL_FIRST, 44, AT_ROUND
+    copy 48, AT_PRE, 52, AT_SHIFT
+    lw t0, AT_Y_STEP(sp)
+    or t5, t5, a2
+    addi t1, a5, -1
+    or t5, t5, a5
+    beqz t1, .Lvalues_begin
+    lw t2, AT_Y_ROW(sp)
+    addi t2, t2, -4 /* a tile of rows moves on before it stores */
+    sw t2, AT_Y_ROW(sp)
+    bgtz t1, .Lresidual_begin
 .Lrequant_begin:
+    sw t5, AT_SPECIAL(sp)
     sw t0, AT_Y_ROW_STEP(sp)
     groups requant, first_channel, move_r
+.Lvalues_begin:
+    li t0, 1
+    j .Lrequant_begin
+.Lresidual_begin:
+    copy 64, AT_R_ROW, 68, AT_R_STEP
+    copy 72, AT_MULT_Y, 76, AT_MULT_R
+    copy 80, AT_ADD_ROUND, 84, AT_ADD_SHIFT
+    li t5, 1
+    j .Lrequant_begin
     rest requant, 5
     rest requant, 4
     rest requant, 1
-    elsewhere 5
-    elsewhere 4
-    elsewhere 1
+    special 5
+    special 4
+    special 1
 .Lrequant_aside: /* a step of 4 bytes, of 8 for values */
-    lw t2, AT_KIND(sp)
-    andi t2, t2, 1
-    addi t2, t2, 1
-    slli t2, t2, 2
+    lw t5, AT_KIND(sp)
+    andi t5, t5, 1
+    slli t5, t5, 2
+    addi t2, t5, 4
+    xori t5, t5, 4
     put_aside
     li t0, 1
     jr t6
@@ -663,6 +780,7 @@ TLF_FUNCTION tlf_linear_add_sdot5x4
     rest add, 1
 .Ladd_aside:
     li t2, 16
+    li t5, 0
     put_aside
     li t0, 20
 1:  p.sw zero, 4, t3

@@ -127,8 +127,16 @@
     sw Y, AT_Y(sp)
 .endm
 
-/* The table values and sums of `rows` rows whose scores are in the scratch. */
+/* The table values and sums of the rows of a group, whose scores are in the scratch: one routine for all groups. */
 .macro look_up_rows rows
+    li s9, (16 * \rows - 12)
+    addi s7, sp, AT_BEST + 4 * \rows
+    jal s10, .Llook_rows
+.endm
+
+/* s9: from the last score of 4 keys to the next of the same row; s7: behind AT_BEST of the last row; s10: the way back. */
+.macro look_up_routine
+.Llook_rows:
     lw MULT, AT_MULT(sp)
     lw CUT, AT_SHIFT(sp)
     lw TABLE, AT_TABLE(sp)
@@ -138,47 +146,46 @@
     lw s4, AT_E(sp)
     lw s5, AT_E_STEP(sp)
     lw s6, AT_REST(sp)
-    addi s7, s1, 4 * \rows
     lw s8, AT_FOURS(sp)
-.Llook_row_\rows:
+.Llook_row:
     p.lw t1, 4, s1
     mv SCORES, s2
     mv E0, s4
     round_of ROUND0, t1
     li s0, 0
     mv t0, s8
-    beqz s8, .Llook_rest_\rows
+    beqz s8, .Llook_rest
     .balign 4
     .option push
     .option norvc
-    hw_loop 0, .Llook_four_\rows
+    hw_loop 0, .Llook_four
     p.lw t2, 4, SCORES
     p.lw t3, 4, SCORES
     p.lw t4, 4, SCORES
-    p.lw t5, (16 * \rows - 12), SCORES
+    p.lwr t5, s9, SCORES
     look_up4 ROUND0
     add_bytes s0, t2
-.Llook_four_\rows:
+.Llook_four:
     p.sw t2, 4, E0
     .option pop
-.Llook_rest_\rows:
-    mv t0, s6
-    beqz s6, .Llook_done_\rows
+.Llook_rest:
     mv t1, s6
-.Llook_one_\rows:
+    beqz s6, .Llook_done
+.Llook_one:
     p.lw t2, 4, SCORES
     look_up ROUND0
     addi t1, t1, -1
     add s0, s0, t2
     p.sb t2, 1, E0
-    bnez t1, .Llook_one_\rows
-.Llook_done_\rows:
+    bnez t1, .Llook_one
+.Llook_done:
     p.sw s0, 4, s3
     addi s2, s2, 16
     add s4, s4, s5
-    bne s1, s7, .Llook_row_\rows
+    bne s1, s7, .Llook_row
     sw s3, AT_SUM(sp)
     sw s4, AT_E(sp)
+    jr s10
 .endm
 
 /* ---- k <= 4 --------------------------------------------------------------------------------------------------------*/
@@ -375,6 +382,7 @@ function tlf_probs_rows_sdot4x4
     tails scores
     rows scores, score_tile, begin_group, look_up_rows
     make_tails scores, 32, 4, 24, AT_Y_ROW
+    look_up_routine
 .Lshort:
     lw MULT, AT_MULT(sp)
     lw CUT, AT_SHIFT(sp)
