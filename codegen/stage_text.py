@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from codegen.names import unique_identifiers
 from dse.kernel import Kernel
@@ -115,7 +115,8 @@ class StageText:
         inner = region.ways
         for axis in region.axes:
             inner //= axis.ways
-            lines += _share(axis, "core" if len(region.axes) == 1 else f"core / {inner} % {axis.ways}")
+            which = "core" if len(region.axes) == 1 else f"core / {inner} % {axis.ways}"
+            lines += _share(axis, which, _symbols(region.body))
         shares = (name for axis in region.axes for name in (axis.var, f"{axis.var}_n"))
         self._on_one_core = False
         lines += self._body(region.body, 1, (*used, *shares, "core"))
@@ -146,9 +147,19 @@ class StageText:
         return self.names.pointer(value) if isinstance(value, Pointer) else str(value)
 
 
-def _share(axis: Axis, which: str) -> list[str]:
-    """Lines that bind a core's share of an axis, and leave when it has none."""
+def _share(axis: Axis, which: str, used: Container[str]) -> list[str]:
+    """Lines that bind a core's share of an axis, and leave when it has none. used: names that something reads."""
     var, extent = axis.var, str(axis.extent)
+    whole = axis.grain * axis.ways
+    if not axis.extent.terms and axis.extent.const % whole == 0 and which == "core":  # everyone has the same
+        count = axis.extent.const // axis.ways
+        shares = {var: f"{count} * core", f"{var}_n": str(count)}
+        return [
+            f"{PAD}if (core >= {axis.ways}) {{",
+            f"{PAD * 2}return;",
+            f"{PAD}}}",
+            *(f"{PAD}const int32_t {name} = {share};" for name, share in shares.items() if name in used),
+        ]
     return [
         f"{PAD}const int32_t {var} = tlf_share({extent}, {axis.grain}, {which}, {axis.ways});",
         f"{PAD}const int32_t {var}_n = tlf_share({extent}, {axis.grain}, {which} + 1, {axis.ways}) - {var};",

@@ -463,43 +463,37 @@
 .macro begin
     addi sp, sp, -FRAME
     saved sw
-    lw t0, 28(a0)
+    lw t3, 28(a0)
     lw a2, 36(a0)
     lw a3, 24(a0)
     lw a4, 20(a0)
-    addi t0, t0, 3
-    srli t0, t0, 2
-    sw t0, AT_TURNS(sp)
-    slli t0, t0, 4
-    sub a2, a2, t0
+    addi t3, t3, 3
+    srli t3, t3, 2
     andi t1, a3, 3
-    sw a2, AT_W_SKIP(sp)
-    srli t2, a3, 2
+    sw t3, AT_TURNS(sp)
+    slli t0, t3, 4
     sw t1, AT_REST(sp)
+    srli t2, a3, 2
+    sub a2, a2, t0
     sw t2, AT_FOURS(sp)
+    sw a2, AT_W_SKIP(sp)
     /* groups of 5 where they save single rows and the copy is short or shared by more than one tile */
-    lw t3, AT_TURNS(sp)
     andi t0, a4, 3
     srli t1, a4, 2
     slti t2, a3, 5
     slti t3, t3, 9
-    sltu t2, t3, t2
-    bleu t0, t1, 1f
-    mv t0, t1
-1:  beqz t2, 2f
-    li t0, 0
-2:  sw t0, AT_GROUPS5(sp)
-    slli t1, t0, 2
+    mv t4, t0
+    bleu t4, t1, 1f
+    mv t4, t1
+1:  bleu t2, t3, 2f
+    li t4, 0
+2:  sub t0, t0, t4
+    sw t4, AT_GROUPS5(sp)
+    sub t4, t1, t4
+    sw t0, AT_GROUPS1(sp)
     add t0, t0, t1
-    sub a4, a4, t0
-    lw t3, AT_GROUPS5(sp)
-    srli t0, a4, 2
-    andi t1, a4, 3
-    sw t0, AT_GROUPS4(sp)
-    sw t1, AT_GROUPS1(sp)
-    add t3, t3, t0
-    add t3, t3, t1
-    sw t3, AT_GROUPS(sp)
+    sw t4, AT_GROUPS4(sp)
+    sw t0, AT_GROUPS(sp)
     copy 0, AT_X, 32, AT_X_STEP
     copy 4, AT_W_FIRST, 16, AT_PANEL
     copy 12, AT_Y_ROW, 40, AT_Y_STEP
@@ -662,9 +656,7 @@
 
 .macro first_channel
     lw t0, AT_CHANNEL_FIRST(sp)
-    lw t1, AT_R_ROW(sp)
     sw t0, AT_CHANNEL(sp)
-    sw t1, AT_R(sp)
 .endm
 
 .macro move_r rows
@@ -673,6 +665,7 @@
     li t2, \rows
     p.mac t0, t1, t2
     sw t0, AT_R_ROW(sp)
+    sw t0, AT_R(sp)
 .endm
 
 .macro nothing rows
@@ -727,7 +720,9 @@ TLF_FUNCTION tlf_linear_rows_sdot5x4
     copy 64, AT_R_ROW, 68, AT_R_STEP
     copy 72, AT_MULT_Y, 76, AT_MULT_R
     copy 80, AT_ADD_ROUND, 84, AT_ADD_SHIFT
+    lw t1, AT_R_ROW(sp)
     li t5, 1
+    sw t1, AT_R(sp)
     j .Lrequant_begin
     rest requant, 5
     rest requant, 4
