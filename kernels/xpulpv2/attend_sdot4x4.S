@@ -1,4 +1,5 @@
-/* attend on XpulpV2, in tiles of 4 rows by 4 columns; uint8 times int8. Contract: tileformer.h. Reads rows and columns. */
+/* attend on XpulpV2, in tiles of 4 rows by 4 columns; uint8 times int8. Contract: tileformer.h. Reads rows and columns. Where k <= 8
+ * and no sum is shifted before it is scaled, attend_rows is that of attend_short.S. */
 #define DOT 0x54
 #include "tiles.inc"
 #include "requantise.inc"
@@ -113,11 +114,19 @@
 .endm
 
 function tlf_attend_rows_sdot4x4
+    lw t0, 32(a0)
+    lw t1, 52(a0)
+    addi t0, t0, -9
+    bgez t0, .Lrows_deep
+    beqz t1, .Lrows_short
+.Lrows_deep:
     begin_attend
     tails rows
     rows rows, rows_tile, factors, nothing
     make_tails rows, 28, 4, 20
     preshifts rows
+.Lrows_short:
+    j tlf_attend_rows_short
     end_function tlf_attend_rows_sdot4x4
 
 .macro add_row columns, m, a, b, c, d
