@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
 
@@ -113,7 +114,17 @@ class AttentionCalls:
         s, e = build.shape(block.input)
         score, value = (build.shape(op.outputs[0])[1] // heads for op in (block.query, block.value))
         out = build.shape(block.result)[1]
-        return Shape(s, e, out, heads, score, value, self.right.depth(score), self.right.depth(value))
+        return Shape(s, e, out, heads, score, value, self.right.depth(score), self._value_pad(value))
+
+    def _value_pad(self, width: int) -> int:
+        """The width V and the context of a head are stored in. Where W_O is read in slices of head tiles, a tile starts at
+        a depth that the layout of the weights can be cut at."""
+        pad = self.right.depth(width)
+        if self.choice.output != "accumulate" or self.block.output is None:
+            return pad
+        unit = RIGHT[self._side_kernel("linear_add", self.block.output)[0].layout].depth_multiple
+        unit //= gcd(unit, self.tile)
+        return -(-pad // unit) * unit
 
     def _check_panels(self) -> None:
         steps = {self.rows, self.map_rows} - {self.shape.s}
@@ -210,10 +221,13 @@ class AttentionCalls:
     def project_values(self, head: Affine, head_n: Affine) -> None:
         """V (or U = X·VO) of a head tile, as the right-hand operand of softmax·V.
 
-        A head whose width is no multiple of the layout's column group is projected on its own, unless two heads make one.
+        A head whose width is no multiple of the layout's column group is projected on its own, unless two heads make one;
+        so is each of a tile that the layout of the weights cannot be cut at.
         """
         stride = self._right_stride(self.shape.s)
-        if self.shape.value_pad % self.right.group == 0 or self._pairs():
+        group = RIGHT[self._side_kernel("linear_values", self.block.value, self.right.name)[0].layout].group
+        cut = self.tile == self.shape.heads or self.tile * self.shape.value_pad % group == 0
+        if cut and (self.shape.value_pad % self.right.group == 0 or self._pairs()):
             weights = self._weights("linear_values", self.block.value, self.shape.value_pad, self.tile)
             self._project(self.block.value, weights, self.values, stride, head, head_n)
             return

@@ -319,7 +319,9 @@ def _privatise(stages: list[Stage], buffers: dict[str, Buffer]) -> list[Stage]:
         same[pointer.base] = same.get(pointer.base, True) and own
     private = {n for n, found in users.items() if n in buffers and min(found) >= 0 and same[n]}
     private &= {
-        n for n, b in buffers.items() if b.role == "scratch" or (b.role in ("map", "sum") and len(users.get(n, ())) == 1)
+        n
+        for n, b in buffers.items()
+        if b.role == "scratch" or (b.role in ("map", "sum") and len(users.get(n, ())) == 1)
     }
     homes = {name: name for name in sorted(private)}
     for name in homes:

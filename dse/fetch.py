@@ -62,14 +62,15 @@ def head_start(
 ) -> tuple[list[Stage], dict[str, Constant]]:
     """The stages with the first in two, and the constants with its own in two, when it is one linear call of large weights.
 
-    Nothing hides the copy that the first stage waits for: it brings an eighth of the columns, and these hide the rest.
+    Nothing hides the copy that the first stage waits for: it brings a quarter of the columns, and these hide the rest.
     """
     call = stages[0].body[0]
     if not isinstance(call, Call) or len(stages[0].body) > 1 or not call.op.startswith("linear_"):
         return stages, dict(constants)
     values = dict(call.arguments)
     n, weights = values["n"], values["w"]
-    assert isinstance(n, Affine) and isinstance(weights, Pointer)
+    assert isinstance(n, Affine)
+    assert isinstance(weights, Pointer)
     whole = n.const
     first = -(-whole // (16 * cores)) * 4 * cores
     shared = sum(pointer.base == weights.base for _, _, pointer in pointers_of(stages)) > 1

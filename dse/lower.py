@@ -99,7 +99,7 @@ def _lower_ops(
             _LOWER[op.kind](build, op)
     far = target.far()
     if schedule.tiles and far is not None:
-        build.stages = tile_stages(build.stages, build.buffers, schedule.tiles, far.name)
+        build.stages = tile_stages(build.stages, build.buffers, schedule.tiles, far.name, build.scratch_bytes)
     if target.is_cluster:
         build.stages = build.stages if schedule.tiles else walk_columns(build.stages)
         if entry == model.input and not schedule.tiles:

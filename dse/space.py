@@ -13,7 +13,7 @@ from dse.ir import Model
 from dse.kernel import Kernel, runs_on
 from dse.knobs import KNOBS, Choice, Context, place
 from dse.knobs.nest import LAYERS
-from dse.layout import RIGHT, written_as
+from dse.layout import RIGHT
 from dse.schedule import FAMILIES, PANELS, SPLITS, STRIDES, Attention, FeedForward, Schedule, family_of
 from dse.target import Target
 
@@ -83,10 +83,10 @@ class Space:
         )
 
     def _kernels_agree(self, form: str, tile: int, kernels: Mapping[str, str], panels: tuple[str, ...]) -> bool:
-        """True when the product kernels share a right-hand layout that knows panels and holds tiles of that many heads."""
-        layouts = {
-            written_as(self.context.layouts.get((family, kernels[family]), "columns")) for family in FAMILIES[:3]
-        }
+        """True when the product kernels share a right-hand layout that knows panels, and that and the one of the weights
+        hold tiles of that many heads."""
+        own = [RIGHT[self.context.layouts.get((family, kernels[family]), "columns")] for family in FAMILIES[:3]]
+        layouts = {right.written for right in own}
         if not self.context.has_attention:
             return not panels
         if len(layouts) > 1:
@@ -94,8 +94,8 @@ class Space:
         right = RIGHT[layouts.pop()]
         if panels and not right.reads_panels:
             return False
-        whole = tile in (1, self.context.heads)
-        return whole or all(tile * right.depth(width) % right.group == 0 for width in self.context.widths[form])
+        whole, group = tile in (1, self.context.heads), max(layout.group for layout in own)
+        return whole or all(tile * right.depth(width) % group == 0 for width in self.context.widths[form])
 
     def encode(self, schedule: Schedule) -> dict[str, Choice]:
         """The point that decodes to this schedule."""
@@ -231,9 +231,13 @@ def _can_serve(kernel: Kernel, models: Iterable[Model]) -> bool:
 
 def _own(kernels: Sequence[Kernel], target: Target) -> list[Kernel]:
     """Of a cluster what is written for its instruction set where that has a kernel for the op: portable code takes several
-    times the cycles and saves little but scratch, which calls of a region share, whatever their family."""
-    made = {kernel.op for kernel in kernels if kernel.isa == target.isa and target.is_cluster}
-    return [kernel for kernel in kernels if kernel.op not in made or kernel.isa == target.isa]
+    times the cycles and saves little but scratch, which calls of a region share, whatever their family. Of another core
+    portable code and, of the assembly, what is written in the order of that core where it has the op in that layout."""
+    if target.is_cluster:
+        made = {kernel.op for kernel in kernels if kernel.isa == target.isa}
+        return [kernel for kernel in kernels if kernel.op not in made or kernel.isa == target.isa]
+    ordered = {(kernel.op, kernel.layout) for kernel in kernels if kernel.isa == target.isa and kernel.layout}
+    return [k for k in kernels if k.isa in ("any", target.isa) or (k.op, k.layout) not in ordered]
 
 
 def _variants(family: str, kernels: Sequence[Kernel]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from dse.cluster import Scratch, pointers_of
 from dse.layout import RIGHT, written_as
 from dse.program import Affine, Buffer, Call, Copy, Fetch, Loop, Node, Pointer, Stage, affine, symbol
 
@@ -30,19 +31,25 @@ class _Operand:
     written: bool
 
 
-def tile_stages(stages: list[Stage], buffers: dict[str, Buffer], rows: int, region: str) -> list[Stage]:
-    """The stages on tiles of `rows` rows; far buffers get that region, tiles join `buffers`."""
+def tile_stages(
+    stages: list[Stage], buffers: dict[str, Buffer], rows: int, region: str, scratch: Scratch
+) -> list[Stage]:
+    """The stages on tiles of `rows` rows; far buffers get that region, tiles join `buffers`, scratch that no tile asks for
+    leaves them."""
     far = {n for n, b in buffers.items() if b.role == "activation" or (b.role in _LARGE and b.size_bytes > NEAR_BYTES)}
-    tiler = _Tiler(far, buffers, rows)
+    tiler = _Tiler(far, buffers, rows, scratch)
     done = [replace(stage, body=tuple(tiler.nodes(stage.body, {}))) for stage in stages]
+    used = {pointer.base for _, _, pointer in pointers_of(done)}
+    for name in [n for n, b in buffers.items() if b.role == "scratch" and n not in used]:
+        del buffers[name]
     for name in far:
         buffers[name] = replace(buffers[name], region=region)
     return done
 
 
 class _Tiler:
-    def __init__(self, far: set[str], buffers: dict[str, Buffer], rows: int) -> None:
-        self.far, self.buffers, self.rows = far, buffers, rows
+    def __init__(self, far: set[str], buffers: dict[str, Buffer], rows: int, scratch: Scratch) -> None:
+        self.far, self.buffers, self.rows, self.scratch = far, buffers, rows, scratch
         self.numbers = itertools.count()
 
     def nodes(self, body: tuple[Node, ...], largest: Mapping[str, int]) -> Iterator[Node]:
@@ -105,7 +112,10 @@ class _Tiler:
             fetches.append(Fetch(slot, source, symbol(f"{var}_n") * operand.row_bytes))
             values[operand.field] = slot
             ahead.append(operand)
-        moved = replace(call, arguments=tuple(_advance(call, values, dim, var, {o.field for o in ahead}).items()))
+        values = _advance(call, values, dim, var, {o.field for o in ahead})
+        moved = replace(call, arguments=tuple(values.items()))
+        if values.get("scratch") is not None and not self.scratch(moved, {f"{var}_n": step}):
+            moved = replace(call, arguments=tuple({**values, "scratch": None}.items()))
         rest = [operand for operand in operands if operand not in ahead]
         body = tuple(self._tile(moved, rest, dim, var, step))
         return Loop(var, extent, step, body, tuple(fetches))

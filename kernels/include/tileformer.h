@@ -32,6 +32,10 @@
  *               beyond the last are read but mean nothing. A dense matrix has stride = 16 * ceil(k / 2) and takes ceil(n / 4) *
  *               stride bytes. A slice of the depth that starts at an even d is reached by offsetting the pointer by 8 * d bytes;
  *               a slice of columns starts at a multiple of 4. Kernels with weights in pairs write keys and values as quads.
+ *   blocks      weights only, columns in groups of 4 by depths in fours: element (c, d) at byte (c / 4) * stride + (d / 4) * 16 +
+ *               (c % 4) * 4 + d % 4. Edges are padded with zero columns and zero depth. A dense matrix has stride = 16 * ceil(k / 4).
+ *               A slice of the depth starts at a multiple of 4, one of columns too. Channel parameters are records, of whole
+ *               groups; keys and values beside such weights are columns.
  *   keys, values  K and V as right-hand operand of the scores and of softmax . V: keys have column = key token, depth =
  *               head feature; values have column = head feature, depth = key token.
  *   Channel parameters of n output columns:
@@ -57,7 +61,8 @@
  * x: (m, k) int8 rows (x_panels = 0), or panels (x_panels = 1; x_stride from a group of rows to the next).
  * w: (n columns, depth k) right-hand operand.  channel: parameters of n columns.
  * acc = bias[c] + sum_d x[r][d] * w[c][d]; the caller guarantees |acc| < 2^31, and < 2^23 where the manifest says so.
- * scratch: the manifest's bytes; may be null where those are 0.
+ * scratch: the manifest's bytes; may be null where those are 0. A call on fewer rows than those that the scratch was made for
+ * takes what there is, null included.
  * Outputs:
  *   tlf_linear_rows    y: (m, n) int8 rows
  *   tlf_linear_panels  y: (m, n) panels of the int8 results; y_stride from a group of rows to the next; n even

@@ -477,7 +477,8 @@
     sub a2, a2, t0
     sw t2, AT_FOURS(sp)
     sw a2, AT_W_SKIP(sp)
-    /* groups of 5 where they save single rows and the copy is short or shared by more than one tile */
+    /* groups of 5 where they save single rows, the copy is short or shared by more than one tile, and there is scratch */
+    lw t5, 16(a0)
     andi t0, a4, 3
     srli t1, a4, 2
     slti t2, a3, 5
@@ -485,9 +486,10 @@
     mv t4, t0
     bleu t4, t1, 1f
     mv t4, t1
-1:  bleu t2, t3, 2f
-    li t4, 0
-2:  sub t0, t0, t4
+1:  bgtu t2, t3, 2f
+    bnez t5, 3f
+2:  li t4, 0
+3:  sub t0, t0, t4
     sw t4, AT_GROUPS5(sp)
     sub t4, t1, t4
     sw t0, AT_GROUPS1(sp)

@@ -158,15 +158,37 @@ def _swap(node, other):
     return replace(node, arguments=tuple(zip(dict(node.arguments), values, strict=True)))
 
 
-def test_two_loops_of_a_stage_each_fetch_their_own_weights(tmp_path):
+def test_two_loops_of_a_stage_each_fetch_their_own_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "WALKED_BYTES", 12000)
     # G (form qk) and W_O of 64 features are both walked column by column, in steps of different bytes.
     house = pipeline.prepare("tr_hgr_e64", "gap9", scope="mhsa", form="qk")
     attention = Attention(heads=8, rows=5, map_rows=5, outer="heads", query="rows", output="rows")
-    kernels = tuple((family, "sdot4x4") for family in ("linear", "probs", "attend"))
-    schedule = Schedule("qk", attention, kernels=(*kernels, ("vector", "pulp")))
+    kernels = (("attend", "sdot4x4"), ("linear", "sdot5x4"), ("probs", "sdot4x4"), ("vector", "pulp"))
+    schedule = Schedule("qk", attention, kernels=kernels)
     program = house.program(schedule)
     walks = [loop for stage in program.stages for loop in loops(stage.body) if loop.var == "column" and loop.fetch]
     assert len(walks) == 2
     assert {fetch.src.base for fetch in walks[0].fetch}.isdisjoint(fetch.src.base for fetch in walks[1].fetch)
     assert pipeline.check_interpreter(house, program)
     assert execute.prove(house, Point(schedule, house.price(schedule)), tmp_path).bit_exact
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_slices_of_the_output_weights_begin_where_blocks_do(heads):
+    house = pipeline.prepare("ecgformer", "gap9", scope="mhsa", form="none")  # heads of two features, blocks of four
+    attention = Attention(heads=heads, rows=8, map_rows=8, outer="heads", query="rows", output="accumulate")
+    assert pipeline.check_interpreter(house, house.program(Schedule("none", attention)))
+
+
+def test_the_first_op_waits_for_a_quarter_of_its_weights_and_a_head_projects_its_own_queries():
+    house = pipeline.prepare("tr_hgr", "gap9", scope="mhsa", form="none")
+    attention = Attention(heads=8, rows=5, map_rows=5, outer="heads", query="rows", output="rows")
+    program = house.program(Schedule("none", attention))
+    start, rest, *_, group = program.stages
+    first, second = (sum(fetch.size_bytes.const for fetch in stage.fetch) for stage in (start, rest))
+    assert (start.ops, first * 3) == (rest.ops, second)
+    (region, output) = group.body
+    assert [type(node).__name__ for node in region.body] == ["Call", "Loop"]
+    assert region.body[0].op == "linear_rows"
+    assert len(output.body) == 1
+    assert pipeline.check_interpreter(house, program)

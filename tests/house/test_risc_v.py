@@ -34,7 +34,7 @@ def test_the_eegformer_runs_in_little_l1(tmp_path: Path, near_bytes: int) -> Non
     house = pipeline.prepare("eegformer", "gap9", scope="mhsa", form="none", regions={"l1": near_bytes})
     rows = near_bytes // 2048
     attention = Attention(heads=1, rows=rows, map_rows=rows, query="rows", output="accumulate")
-    schedule = Schedule("none", attention, kernels=(("attend", "sdot4x4"), ("linear", "sdot4x4")), tiles=rows)
+    schedule = Schedule("none", attention, kernels=(("attend", "sdot4x4"), ("linear", "sdot5x4")), tiles=rows)
     point = pipeline.point_of(house, schedule, Budget())
     assert point.cost.fits
     result = execute.prove(house, point, tmp_path / "run")
