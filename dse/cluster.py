@@ -27,7 +27,8 @@ from dse.program import (
 
 Scratch = Callable[[Call, Mapping[str, int]], int]  # bytes a call asks for, with symbols at these values
 _SHARE = "share"
-_MAP_LOOPS = ("sub", "one")  # of lower_attention: row steps of the map, heads
+_HEADS = "one"
+_MAP_LOOPS = ("sub", _HEADS)  # of lower_attention: row steps of the map, heads
 
 
 # ---- sharing work ----------------------------------------------------------------------------------------------------
@@ -97,7 +98,7 @@ def _joined(project: Parallel, heads: Parallel, buffers: Mapping[str, Buffer]) -
     values = dict(call.arguments)
     y = values["y"]
     assert isinstance(y, Pointer)
-    by_head = any(isinstance(loop, Loop) and loop.extent == symbol(f"{own.var}_n") for loop in _loops(heads.body))
+    by_head = any(loop.var == _HEADS and loop.extent == symbol(f"{own.var}_n") for loop in _loops(heads.body))
     if y.base not in buffers or buffers[y.base].role != "queries" or values["n"] != symbol(f"{axis.var}_n"):
         return None
     if not by_head or axis.extent.terms or own.extent.terms or own.extent.const % own.ways or own.ways != axis.ways:
@@ -119,7 +120,9 @@ def _share_map(
     loop: Loop, ways: int, split: str, largest: Mapping[str, int], buffers: dict[str, Buffer], scratch: Scratch
 ) -> Parallel | None:
     """Row steps and heads of scores–softmax–softmax·V as one region; None when there is nothing to cut."""
-    heads = loop if loop.var == "one" else next((n for n in loop.body if isinstance(n, Loop) and n.var == "one"), None)
+    heads = (
+        loop if loop.var == _HEADS else next((n for n in loop.body if isinstance(n, Loop) and n.var == _HEADS), None)
+    )
     apart = heads is not None and not _heads_collide(heads)
     if heads is not None and apart and (split == "heads" or loop is heads):
         return _region(loop, {heads.var: Axis(_SHARE, heads.extent, 1, min(ways, _most(heads.extent, largest)))})

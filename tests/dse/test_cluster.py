@@ -21,6 +21,7 @@ from dse.pareto import Point
 from dse.program import Call, Loop, Parallel, Pointer, affine, loops, symbol
 from dse.schedule import Attention, Schedule
 from dse.space import build_space
+from dse.target import load_target
 
 WIDE = HyperParameters(name="net", s=9, e=32, p=8, h=4, f=0, layers=1)
 HEAD_BY_HEAD = Attention(heads=1, rows=4, map_rows=4, output="accumulate")
@@ -192,3 +193,17 @@ def test_the_first_op_waits_for_a_quarter_of_its_weights_and_a_head_projects_its
     assert region.body[0].op == "linear_rows"
     assert len(output.body) == 1
     assert pipeline.check_interpreter(house, program)
+
+
+@pytest.mark.parametrize("split", ["rows", "heads", "both"])
+def test_queries_are_joined_to_heads_only(split):
+    hyper = HyperParameters(name="net", s=8, e=16, p=8, h=8, f=0, layers=1)  # as many rows as heads
+    models, samples = networks.quantised(hyper, "mhsa")
+    attention = Attention(heads=8, rows=8, map_rows=4, outer="heads", query="rows", output="rows")
+    program = lower(models["none"], Schedule("none", attention, split=split), load_target("gap9"), networks.KERNELS)
+    (first, *_) = program.stages[-1].body
+    assert isinstance(first.body[0], Call)
+    assert (len(first.body) == 2) == (split == "heads")
+    x = ops.quantise_input(models["none"], samples[:1])[0]
+    want = ops.run(models["none"], x)[models["none"].output].reshape(-1)
+    assert np.array_equal(interpret(program, x).output, want)
