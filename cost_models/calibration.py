@@ -20,7 +20,8 @@ class KernelFit:
     loop a turn, by where the depth enters (32 entries); at 0, 1, ... wait states it loses
     stall_shares of what the misses there would take in proportion. stall_error: the error that 95 % of the cold
     calls stay below. spans: integer argument -> (least, most) that was measured. calls, cold_calls: the shapes measured,
-    and those called with empty caches, as `cost_models.calibrate.shape_text`.
+    and those called with empty caches, as `cost_models.calibrate.shape_text`. fetch_cycles: until what a call runs lies
+    in the caches of all cores of a cluster, 0 elsewhere.
     """
 
     cycles: dict[str, float]
@@ -35,6 +36,7 @@ class KernelFit:
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
     calls: str = ""
     cold_calls: str = ""
+    fetch_cycles: float = 0.0
 
     @property
     def code_bytes(self) -> int:
@@ -46,7 +48,6 @@ class KernelFit:
 class Calibration:
     """Everything measured about one target.
 
-    code_cycles_per_byte: cycles until all cores of a cluster have fetched a byte of code, 0 elsewhere.
     network_code_bytes: start-up, port and main; call_code_bytes, loop_code_bytes: code of one kernel call with its
     arguments, and of one loop around calls. errors: how far off the cycles of a schedule may be, as a share
     of them, at 0, 1, ... wait states; () when none were executed for it.
@@ -56,7 +57,6 @@ class Calibration:
     provenance: str
     loop_cycles: float
     stage_cycles: float
-    code_cycles_per_byte: float
     network_code_bytes: float
     call_code_bytes: float
     loop_code_bytes: float
@@ -76,13 +76,13 @@ def load_calibration(target: str) -> Calibration:
     return Calibration(kernels=kernels, errors=tuple(table.get("errors", ())), **{key: table[key] for key in _SCALARS})
 
 
-_SCALARS: tuple[str, ...] = ("target", "provenance", "loop_cycles", "stage_cycles", "code_cycles_per_byte")
+_SCALARS: tuple[str, ...] = ("target", "provenance", "loop_cycles", "stage_cycles")
 _SCALARS += ("network_code_bytes", "call_code_bytes", "loop_code_bytes")
 
 
 def _kernel_fit(row: Mapping[str, Any], known: Mapping[str, str]) -> KernelFit:
     found = {key: row[key] for key in ("cycles", "functions", "worst_error", "shapes")}
-    found |= {key: row[key] for key in ("stalls", "stall_fill", "stall_error") if key in row}
+    found |= {key: row[key] for key in ("stalls", "stall_fill", "stall_error", "fetch_cycles") if key in row}
     found["loop_stalls"] = {name: tuple(prices) for name, prices in row.get("loop_stalls", {}).items()}
     found["stall_shares"] = tuple(row.get("stall_shares", ()))
     found["spans"] = {name: (least, most) for name, (least, most) in row.get("spans", {}).items()}
@@ -98,7 +98,6 @@ def to_toml(calibration: Calibration) -> str:
         f'provenance = "{calibration.provenance}"',
         f"loop_cycles = {calibration.loop_cycles:.4f}",
         f"stage_cycles = {calibration.stage_cycles:.4f}",
-        f"code_cycles_per_byte = {calibration.code_cycles_per_byte:.6f}",
         f"network_code_bytes = {calibration.network_code_bytes:.1f}",
         f"call_code_bytes = {calibration.call_code_bytes:.3f}",
         f"loop_code_bytes = {calibration.loop_code_bytes:.3f}",
@@ -119,6 +118,7 @@ def to_toml(calibration: Calibration) -> str:
         functions = ", ".join(f'"{function}" = {size}' for function, size in fit.functions.items())
         lines += ["", f"[kernels.{name}]", f"cycles = {{ {terms} }}", f"functions = {{ {functions} }}"]
         lines += [f"worst_error = {fit.worst_error:.5f}", f"shapes = {fit.shapes}"]
+        lines += [f"fetch_cycles = {fit.fetch_cycles:.1f}"] if fit.fetch_cycles else []
         made = (("calls", fit.calls), ("cold_calls", fit.cold_calls))
         lines += [f'{key} = "{names[text]}"' for key, text in made if text]
         if fit.spans:

@@ -38,11 +38,14 @@ class CriticalPath:
         return self.forks * cluster.fork_cycles + self.copies * (cluster.copy_cycles + cluster.wait_cycles) + moved
 
     def cold_cycles(self, calibration: Calibration) -> dict[str, float]:
-        """Family -> cycles until the code of its kernels lies in the caches of the cores: once a stage."""
-        functions: dict[str, dict[str, int]] = {}
+        """Family -> cycles until the code of its kernels lies in the caches of the cores: once a stage, of kernels that
+        share most of it one of them."""
+        fetched: dict[str, dict[str, float]] = {}
         for item in self.calls if self.forks else ():
-            functions.setdefault(family_of(item.call.op), {}).update(calibration.kernels[item.call.kernel].functions)
-        return {name: calibration.code_cycles_per_byte * sum(found.values()) for name, found in functions.items()}
+            fit, family = calibration.kernels[item.call.kernel], fetched.setdefault(family_of(item.call.op), {})
+            body = max(fit.functions, key=lambda name: fit.functions[name])
+            family[body] = max(family.get(body, 0.0), fit.fetch_cycles)
+        return {name: sum(found.values()) for name, found in fetched.items()}
 
     def reload_cycles(self, cluster: Cluster, calibration: Calibration) -> float:
         """Cycles that kernels which call each other out of a shared code cache take to come back: none while all fit.
@@ -56,8 +59,8 @@ class CriticalPath:
         missing = max(0.0, 1.0 - cluster.code_cache_bytes / max(1, sum(functions.values())))
         if missing == 0.0 or len({item.call.kernel for item in self.calls}) == 1:
             return 0.0
-        again = sum((item.times - 1) * calibration.kernels[item.call.kernel].code_bytes for item in self.calls)
-        return AGAIN * missing * calibration.code_cycles_per_byte * again
+        again = sum((item.times - 1) * calibration.kernels[item.call.kernel].fetch_cycles for item in self.calls)
+        return AGAIN * missing * again
 
     def cluster_cycles(self, cluster: Cluster, calibration: Calibration) -> float:
         """Everything but calls, loops and waits; 0 where nothing forks and nothing is copied."""

@@ -115,7 +115,7 @@ def _rows(kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder:
         return []
     if target.is_cluster:
         names = {name: _near_all_cores(kernel, sizes, target) for name, sizes in names.items()}
-    measured, functions = run_calls(kernel, tuple(names.values()), target, kernels, folder)
+    measured, functions, _ = run_calls(kernel, tuple(names.values()), target, kernels, folder)
     code = sum(size for name, size in functions.items() if not name.startswith("tlf_mem"))
     return [
         _row(kernel, name, sizes, run.cycles, run.instructions, code)

@@ -45,12 +45,12 @@ def run_calls(
     target: Target,
     kernels: Mapping[str, Kernel],
     folder: Path,
-) -> tuple[list[Measurement], dict[str, int]]:
-    """Cycles and instructions of a call at each of these sizes, and the bytes of the functions the kernel links."""
+) -> tuple[list[Measurement], dict[str, int], float]:
+    """Cycles and instructions of a call at each of these sizes, the bytes of the functions the kernel links, and, on a
+    cluster, the cycles until its code lies in the caches of all cores (the mean over the calls)."""
     calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(at)]
     if target.is_cluster:
-        measured, functions, _ = _run_on_cluster(calls, target, kernels, folder)
-        return measured, functions
+        return _run_on_cluster(calls, target, kernels, folder)
     program = bench_program(calls, target)
     elf = build_bench(program, target, kernels, folder)
     device = open_device(elf, target)
@@ -62,7 +62,7 @@ def run_calls(
     measured = [
         Measurement(z, c.cycles / REPEATS, c.instructions / REPEATS) for z, c in zip(sizes, run.stages, strict=True)
     ]
-    return measured, _kernel_functions(elf)
+    return measured, _kernel_functions(elf), 0.0
 
 
 def _run_on_cluster(
@@ -71,7 +71,7 @@ def _run_on_cluster(
     kernels: Mapping[str, Kernel],
     folder: Path,
 ) -> tuple[list[Measurement], dict[str, int], float]:
-    """The same on all cores at once, and cycles until the code of the kernel lies in the caches."""
+    """`run_calls` on all cores at once."""
     program = cluster_program(calls, target, REPEATS)
     elf = build_bench(program, target, kernels, folder)
     device = open_device(elf, target)
@@ -141,17 +141,6 @@ def flash_operands(call: Call, sizes: Mapping[str, int], items: Sequence[Buffer 
     constants = {item.name for item in items if isinstance(item, Constant)}
     bases = {name: value.base for name, value in call.arguments if isinstance(value, Pointer)}
     return {f: sum(moved) for f, moved in call_traffic(call, sizes).items() if bases[f] in constants}
-
-
-def cold_cycles_per_byte(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> float:
-    """Cycles a byte of a product kernel's code until all cores of a cluster have fetched it."""
-    cycles = code = 0.0
-    products = ("linear_rows", "probs_rows", "attend_rows")
-    for kernel in (kernel for op in products for kernel in kernels_for(op, target.isa, kernels)):
-        calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(shapes(kernel))]
-        _, functions, cold = _run_on_cluster(calls, target, kernels, folder)
-        cycles, code = cycles + cold, code + sum(functions.values())
-    return cycles / code
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from cost_models.calibrate import fit_code, fit_errors, fit_kernel, fit_stalls, 
 from cost_models.calibration import Calibration, KernelFit, load_calibration
 from cost_models.model import evaluate
 from dse.bench_calls import bench_call, bench_program
-from dse.bench_runs import ScheduleRun, bench_project, cold_cycles_per_byte, run_calls, run_cold, schedule_runs
+from dse.bench_runs import ScheduleRun, bench_project, run_calls, run_cold, schedule_runs
 from dse.folders import write_files
 from dse.kernel import Kernel, kernels_for, kernels_root, load_kernels
 from dse.measurements import read_measurements
@@ -34,13 +34,12 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
     with tempfile.TemporaryDirectory() as scratch:
         for done, kernel in enumerate(wanted):
             progress("calibrate", done, len(wanted), kernel.name)
-            measured, functions = run_calls(kernel, _shapes_on(kernel, target), target, kernels, Path(scratch))
-            fit = fit_kernel(kernel, measured, functions)
+            measured, functions, cold = run_calls(kernel, _shapes_on(kernel, target), target, kernels, Path(scratch))
+            fit = replace(fit_kernel(kernel, measured, functions), fetch_cycles=cold)
             fits[kernel.name] = fit_stalls(kernel, fit, run_cold(kernel, target, kernels, Path(scratch)), target)
         runs = schedule_runs(target, kernels, Path(scratch))
         code = fit_code([run.footprint for run in runs])
-        cold = cold_cycles_per_byte(target, kernels, Path(scratch)) if target.is_cluster else 0.0
-    result = Calibration(target.name, provenance(target, wanted), 0.0, 0.0, cold, *code, fits)
+    result = Calibration(target.name, provenance(target, wanted), 0.0, 0.0, *code, fits)
     result = replace(result, errors=_errors(runs, target, kernels, result))
     return _write(result, out), _table(result)
 

@@ -63,7 +63,7 @@ def test_terms_from_a_board_are_those_of_the_direct_calibration(board, tmp_path,
     assert written == tmp_path / f"{TARGET.name}.toml"
     assert "board.csv" in after.provenance
     for name in NAMES:
-        kernel, (calls, functions) = KERNELS[name], direct[name]
+        kernel, (calls, functions, _) = KERNELS[name], direct[name]
         fit = fit_kernel(kernel, calls, functions)
         for call in calls:
             terms = [(term, feature.evaluate(call.sizes)) for term, feature in kernel.terms]
