@@ -23,7 +23,7 @@ from dse.bench_calls import REPEATS, bench_call, bench_program
 from dse.cluster_bench import cluster_program, constants_of
 from dse.execute import build_firmware, open_device
 from dse.folders import write_files
-from dse.kernel import Kernel, kernels_for
+from dse.kernel import Kernel
 from dse.load.hyper import HyperParameters, build_model, sample_inputs
 from dse.lower import lower
 from dse.program import Affine, Buffer, Call, Constant, Pointer, Program, loops
