@@ -88,10 +88,14 @@ def _source(node: ast.expr) -> str:
     raise ValueError(f"{ast.unparse(node)} is not allowed")
 
 
+ALWAYS = parse_expression("1")
+
+
 @dataclass(frozen=True)
 class Kernel:
     """One variant. `scratch`: bytes at given arguments; `terms`: (feature name, expression) in manifest order; `layout`: of
-    its right-hand operands (dse/layout.py), "" without any; `when`: not 0 where its contract holds."""
+    its right-hand operands (dse/layout.py), "" without any; `when`: not 0 where its contract holds; `worth`: not 0 for a
+    model whose search is offered the variant."""
 
     name: str
     op: str
@@ -104,6 +108,7 @@ class Kernel:
     layout: str
     when: Expression
     align: int = 1
+    worth: Expression = ALWAYS
 
     def serves(self, facts: Mapping[str, int]) -> bool:
         """True when the contract of the variant holds for these facts; KeyError when it asks for one that is missing."""
@@ -162,7 +167,7 @@ def load_kernels() -> Mapping[str, Kernel]:
 
 
 def _kernel(name: str, entry: Any, manifest: Mapping[str, Any], where: str) -> Kernel:
-    wanted, optional = {"op", "args", "isa", "source", "scratch", "terms"}, {"layout", "when", "align"}
+    wanted, optional = {"op", "args", "isa", "source", "scratch", "terms"}, {"layout", "when", "worth", "align"}
     if not isinstance(entry, dict) or not wanted <= set(entry) <= wanted | optional:
         raise ValueError(
             f"{where}: must have the keys {', '.join(sorted(wanted))} and may have {', '.join(sorted(optional))}"
@@ -195,6 +200,7 @@ def _kernel(name: str, entry: Any, manifest: Mapping[str, Any], where: str) -> K
         layout=entry.get("layout", ""),
         when=parse_expression(entry.get("when", "1")),
         align=_align(entry, where),
+        worth=parse_expression(entry.get("worth", "1")),
     )
 
 

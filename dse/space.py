@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dse.blocks import attention_blocks, feed_forward_blocks
@@ -219,14 +219,28 @@ def check_schedule(schedule: Schedule, space: Space) -> None:
         raise ValueError(f"schedule: the nest {nest} is not possible with head tile {a.heads} and form {schedule.form}")
 
 
-def _can_serve(kernel: Kernel, models: Iterable[Model]) -> bool:
-    """False when a variant of probs or attend is made for other sizes than those of any attention of the models."""
+def _can_serve(kernel: Kernel, models: Sequence[Model], linears: Mapping[str, int]) -> bool:
+    """False when a variant of probs or attend is made for other sizes than those of any attention of the models, or one of
+    linear is worth nothing to them."""
     family, easy = family_of(kernel.op), {"bound": 1, "mult": 1, "half": 2, "steps": 1}
+    if family == "linear":
+        return kernel.worth.evaluate(linears) != 0
     if family not in ("probs", "attend"):
         return True
     blocks = [(model, block) for model in models for block in attention_blocks(model)]
     found = [facts_of(model, block.probs if family == "probs" else block.attend) for model, block in blocks]
     return not found or any(kernel.serves(easy | {size: facts[size] for size in "nk"}) for facts in found)
+
+
+def _linears(models: Sequence[Model]) -> dict[str, int]:
+    """depth: the least that a linear call may have, a head's share of W_O included; bound: of the largest sum."""
+    linears = [(model, op) for model in models for op in model.ops if op.kind == "linear"]
+    depths = [model.tensors[op.inputs[0]].shape[1] for model, op in linears]
+    depths += [
+        facts_of(model, b.attend)["n"] for model in models for b in attention_blocks(model) if b.output is not None
+    ]
+    bounds = [facts_of(model, op)["bound"] for model, op in linears]
+    return {"depth": min(depths, default=0), "bound": max(bounds, default=0)}
 
 
 def _own(kernels: Sequence[Kernel], target: Target) -> list[Kernel]:
@@ -265,7 +279,8 @@ def build_space(models: Mapping[str, Model], target: Target, kernels: Mapping[st
     """The space over the given int8 models, one per admitted form, in the order given."""
     model = next(iter(models.values()))
     attentions, pairs = attention_blocks(model), feed_forward_blocks(model)
-    known = [k for k in kernels.values() if runs_on(k, target.isa) and _can_serve(k, models.values())]
+    linears = _linears(tuple(models.values()))
+    known = [k for k in kernels.values() if runs_on(k, target.isa) and _can_serve(k, tuple(models.values()), linears)]
     products = {(family_of(k.op), k.name.removeprefix(k.op + "_")): k for k in known if k.layout}
     context = Context(
         tokens=model.tensors[attentions[0].input].shape[0] if attentions else model.tensors[model.input].shape[0],
