@@ -114,7 +114,7 @@ def target_table():
     """The target file of the H743 as a table."""
     table = {f: getattr(H743, f) for f in ("name", "description", "isa", "cpu", "port", "cores", "clock_hz")}
     table |= {f: getattr(H743, f) for f in ("supply_volts", "active_amps_per_hz", "wait_states", "max_wait_states")}
-    table |= {"stack_bytes": 1024, "region": [dict(vars(region)) for region in H743.regions]}
+    table |= {"stack_bytes": H743.stack_bytes, "region": [dict(vars(region)) for region in H743.regions]}
     table |= {"point": [dict(vars(point)) for point in H743.points]}
     return table | {"cache": {"code": dict(vars(H743.code_cache)), "data": dict(vars(H743.data_cache))}}
 
