@@ -279,8 +279,9 @@ def build_space(models: Mapping[str, Model], target: Target, kernels: Mapping[st
     """The space over the given int8 models, one per admitted form, in the order given."""
     model = next(iter(models.values()))
     attentions, pairs = attention_blocks(model), feed_forward_blocks(model)
-    linears = _linears(tuple(models.values()))
-    known = [k for k in kernels.values() if runs_on(k, target.isa) and _can_serve(k, tuple(models.values()), linears)]
+    forms = tuple(models.values())
+    linears = _linears(forms)
+    known = [k for k in kernels.values() if runs_on(k, target.isa) and _can_serve(k, forms, linears)]
     products = {(family_of(k.op), k.name.removeprefix(k.op + "_")): k for k in known if k.layout}
     context = Context(
         tokens=model.tensors[attentions[0].input].shape[0] if attentions else model.tensors[model.input].shape[0],

@@ -46,22 +46,6 @@
 #define AT_REST 80 /* columns behind the fours */
 #define FRAME 96
 
-.macro saved what
-    \what ra, 0(sp)
-    \what s0, 4(sp)
-    \what s1, 8(sp)
-    \what s2, 12(sp)
-    \what s3, 16(sp)
-    \what s4, 20(sp)
-    \what s5, 24(sp)
-    \what s6, 28(sp)
-    \what s7, 32(sp)
-    \what s8, 36(sp)
-    \what s9, 40(sp)
-    \what s10, 44(sp)
-    \what s11, 48(sp)
-.endm
-
 .macro column first, last
     p.lwr \first, W_STEP, W_FIRST
     p.lwr \last, W_STEP, W_LAST
@@ -100,8 +84,7 @@
 .endm
 
 TLF_FUNCTION tlf_attend_rows_short
-    addi sp, sp, -FRAME
-    saved sw
+    open_frame FRAME
     lw t0, 24(a0) /* m */
     lw a1, 20(a0) /* scratch */
     lw t1, 12(a0)
@@ -212,7 +195,5 @@ TLF_FUNCTION tlf_attend_rows_short
     .option pop
     j .Lrest
 .Lreturn:
-    saved lw
-    addi sp, sp, FRAME
-    ret
+    close_frame FRAME
 TLF_END tlf_attend_rows_short

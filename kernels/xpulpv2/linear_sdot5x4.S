@@ -25,7 +25,6 @@
 #define V1 t1
 
 /* The frame */
-#define AT_SAVED 0
 #define AT_X 52 /* the group's first row */
 #define AT_X_STEP 56
 #define AT_PANEL 60
@@ -61,30 +60,6 @@
 #define AT_GROUPS 184
 #define AT_BUFFER 188 /* the tile of the columns left over: 5 rows of 4 words */
 #define FRAME 272
-
-.macro saved what
-    \what ra, AT_SAVED(sp)
-    \what s0, (AT_SAVED + 4)(sp)
-    \what s1, (AT_SAVED + 8)(sp)
-    \what s2, (AT_SAVED + 12)(sp)
-    \what s3, (AT_SAVED + 16)(sp)
-    \what s4, (AT_SAVED + 20)(sp)
-    \what s5, (AT_SAVED + 24)(sp)
-    \what s6, (AT_SAVED + 28)(sp)
-    \what s7, (AT_SAVED + 32)(sp)
-    \what s8, (AT_SAVED + 36)(sp)
-    \what s9, (AT_SAVED + 40)(sp)
-    \what s10, (AT_SAVED + 44)(sp)
-    \what s11, (AT_SAVED + 48)(sp)
-.endm
-
-/* Two words of the record at a0 to the frame. */
-.macro copy from, to, from2, to2
-    lw t5, \from(a0)
-    lw t6, \from2(a0)
-    sw t5, \to(sp)
-    sw t6, \to2(sp)
-.endm
 
 /* `what` on the sums of each row of a tile. */
 .macro each_row rows, what
@@ -212,20 +187,19 @@
     sra \d, \d, t0
 .endm
 
-/* sum = clip8((sum * multiplier + round) >> shift); the multipliers in Z0 .. Z3. */
+/* sum = clip8((sum * by + round) >> shift), in place */
+.macro scale sum, by, round, shift
+    mul \sum, \sum, \by
+    p.addNr \sum, \round, \shift
+    p.clip8 \sum
+.endm
+
+/* The multipliers in Z0 .. Z3, t1: round, a0: shift */
 .macro scale_row a, b, c, d
-    mul \a, \a, Z0
-    mul \b, \b, Z1
-    mul \c, \c, Z2
-    mul \d, \d, Z3
-    p.addNr \a, t1, a0
-    p.addNr \b, t1, a0
-    p.addNr \c, t1, a0
-    p.addNr \d, t1, a0
-    p.clip8 \a
-    p.clip8 \b
-    p.clip8 \c
-    p.clip8 \d
+    scale \a, Z0, t1, a0
+    scale \b, Z1, t1, a0
+    scale \c, Z2, t1, a0
+    scale \d, Z3, t1, a0
 .endm
 
 /* t0: y, t1: its step, a0: the least value four times */
@@ -322,21 +296,11 @@
 .macro values_column a, b, c, d, e
     p.lw a5, 8, a0
     nop
-    mul \a, \a, a5
-    mul \b, \b, a5
-    mul \c, \c, a5
-    mul \d, \d, a5
-    mul \e, \e, a5
-    p.addNr \a, a2, a3
-    p.addNr \b, a2, a3
-    p.addNr \c, a2, a3
-    p.addNr \d, a2, a3
-    p.addNr \e, a2, a3
-    p.clip8 \a
-    p.clip8 \b
-    p.clip8 \c
-    p.clip8 \d
-    p.clip8 \e
+    scale \a, a5, a2, a3
+    scale \b, a5, a2, a3
+    scale \c, a5, a2, a3
+    scale \d, a5, a2, a3
+    scale \e, a5, a2, a3
     pack4 \a, \a, \b, \c, \d
     pv.max.b \e, \e, a4
     pv.max.b \a, \a, a4
@@ -461,8 +425,7 @@
 
 /* The frame. The record stays at a0, AT_W_SKIP in a2. */
 .macro begin
-    addi sp, sp, -FRAME
-    saved sw
+    open_frame FRAME
     lw t3, 28(a0)
     lw a2, 36(a0)
     lw a3, 24(a0)
@@ -614,9 +577,7 @@
     \moved 1
     j .L\name\()_groups
 .L\name\()_return:
-    saved lw
-    addi sp, sp, FRAME
-    ret
+    close_frame FRAME
 .endm
 
 /* The tile of the columns left over goes to the buffer, and from there what belongs to y. */
