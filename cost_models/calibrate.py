@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,14 +60,16 @@ def fit_kernel(
     fitted = {name: float(value) for name, value in zip(names, solution, strict=True)}
     spans = {name: [m.sizes[name] for m in measured] for name in ("m", "n", "k") if name in measured[0].sizes}
     measured_at = {name: (min(values), max(values)) for name, values in spans.items()}
-    made_at = " ".join(shape_text(m.sizes) for m in measured)
+    made_at = " ".join(shape_text(m.sizes, _banked_strides(kernel)) for m in measured)
     return KernelFit(fitted, functions, float(errors.max()), len(measured), spans=measured_at, calls=made_at)
 
 
-def shape_text(sizes: Mapping[str, int]) -> str:
-    """The sizes of a call in short: `m x n x k` of those it has, `p` for rows in panels, `+` a pre-shift: `4x12x30p+3`."""
+def shape_text(sizes: Mapping[str, int], strides: Sequence[str] = ()) -> str:
+    """The sizes of a call in short: `m x n x k` of those it has, `p` for rows in panels, `+` a pre-shift: `4x12x30p+3`; `/`
+    these strides where one is not as dense as the depth."""
     found = "x".join(str(sizes[name]) for name in ("m", "n", "k") if name in sizes)
     found += "p" * max((sizes.get(f"{name}_panels", 0) for name in "xqe"), default=0)
+    found += "".join(f"/{sizes[name]}" for name in strides if any(sizes[stride] != sizes["k"] for stride in strides))
     return found + (f"+{sizes['preshift']}" if sizes.get("preshift") else "")
 
 
@@ -201,6 +204,8 @@ _DEPTHS = (10, 20, 26, 30, 32, 34, 44, 50, 60, 64, 76, 96, 100)
 _WIDE = tuple((m, 24 + 6 * (i % 2), k) for m in (2, 3, 8, 20) for i, k in enumerate(_DEPTHS))
 _FAR = ((130, 12, 10), (3, 600, 12), (2, 24, 1100))  # one size beyond those of the networks
 _SHALLOW = ((4, 22, 2), (3, 41, 2), (6, 50, 2), (8, 31, 1), (4, 90, 2))  # heads of 2: everything is the table pass
+# Rows and columns in the same banks of a cluster's L1, and apart.
+_BANKED = tuple((m, n, k) for m in (1, 2, 4, 5, 8, 12) for n, k in ((24, 20), (40, 28), (20, 48), (36, 40), (12, 60)))
 _MN = (*((m, n) for m in (1, 2, 3, 5, 9) for n in (4, 10, 16, 31, 48, 96)), (120, 12), (2, 520))
 _EDGES = {  # remainders, and sizes at which a loop of some kernel changes
     "narrow": ((2, 1), (3, 2), (8, 7)),
@@ -219,6 +224,7 @@ def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
     )
     served = (next((sizes for sizes in several if _serves(kernel, sizes)), {}) for several in changed)
     found = tuple(dict(items) for items in dict.fromkeys(tuple(sizes.items()) for sizes in served) if items)
+    found += tuple(_banked(_banked_strides(kernel)))
     source = {"linear": "x_panels", "probs": "q_panels", "attend": "e_panels"}.get(kernel.op.split("_")[0])
     if source and kernel.layout in ("quads", "pairs"):
         found += tuple(sizes | {source: 1} for sizes in found[::2])
@@ -248,6 +254,22 @@ def loop_shapes(kernel: Kernel, keeps: bool) -> tuple[dict[str, int], ...]:
     return tuple(sizes for sizes in found if _serves(kernel, sizes))
 
 
+def _banked_strides(kernel: Kernel) -> tuple[str, ...]:
+    """The strides of operands that a variant's terms of bank conflicts depend on; () for one without."""
+    if not any(name == "bank" for name, _ in kernel.terms):
+        return ()
+    fields = {"linear": ("x",), "probs": ("q", "keys"), "attend": ("e", "values")}[kernel.op.split("_")[0]]
+    return tuple(f"{field}_stride" for field in fields)
+
+
+def _banked(strides: Sequence[str]) -> Iterator[dict[str, int]]:
+    """Shapes with each of these strides the next that is whole rows of 8 or of 16 banks, and one that is not."""
+    for m, n, k in _BANKED if strides else ():
+        near = dict.fromkeys((-(-k // 32) * 32, -(-k // 64) * 64, 68))
+        for chosen in itertools.product(near, repeat=len(strides)):
+            yield {"m": m, "n": n, "k": k} | dict(zip(strides, chosen, strict=True))
+
+
 _FACTS = {"k": 4, "n": 4, "bound": 1, "mult": 1, "half": 2, "steps": 1}
 
 
@@ -275,7 +297,7 @@ def _shapes(op: str) -> tuple[dict[str, int], ...]:
         plain = tuple({"m": m, "n": n + n % 2 * _even_columns(op), "k": k} for m, n, k in _FAR + _WIDE + _MNK)
         general = {"high": 0} if op.startswith("linear_") else {}
         return plain + tuple(sizes | change | general for sizes in plain[-6:] for change in _ARITHMETIC)
-    if op in ("pack_keys", "pack_panels"):
+    if op.startswith("pack_"):
         return tuple({"m": m, "k": n} for m, n in _MN)
     if op in ("narrow", "layernorm", "mean"):
         plain = tuple({"m": m, "n": n} for m, n in _MN + _EDGES[op])

@@ -163,6 +163,7 @@ _TRAFFIC: dict[str, Callable[[Sizes, str], _Traffic]] = {
     "zero": lambda z, _: {"y": (0, 4 * z["n"])},
     "pack_keys": lambda z, w: {"x": (z["m"] * z["k"], 0), "y": (0, _right(w, z["m"], z["k"]))},
     "pack_panels": lambda z, _: {"x": (z["m"] * z["k"], 0), "y": (0, _left(z, "k", True))},
+    "pack_rows": lambda z, _: {"x": (z["m"] * z["k"], 0), "y": (0, z["m"] * z["k"])},
     "layernorm": lambda z, _: {
         "x": (z["m"] * z["n"], 0),
         "channel": (8 * z["n"], 0),

@@ -53,9 +53,7 @@ class AttentionCalls:
         self._check_panels()
         build.open_steps({"row": self.rows, "sub": self.map_rows})
         self.x = build.rows(block.input)
-        self.operand = self.x  # what the projections read: x, or its copy as panels
-        if self._panels("input"):
-            self.operand = build.new_matrix(f"{self.name}.tokens", s, self.shape.e, "activation", panels=True)
+        self.operand = self._tokens()
         self.result = self._result_home()
         self.keys = self.new("keys", -(-s // self.right.group) * self._right_stride(self._key_depth()), "keys")
         self.values = self.new("values", self.tile * self._value_bytes(), "values")
@@ -69,6 +67,15 @@ class AttentionCalls:
 
     def _panels(self, operand: str) -> bool:
         return operand in self.build.schedule.panels
+
+    def _tokens(self) -> Matrix:
+        """What the projections read: x, or its copy as panels or with rows apart."""
+        s, e = self.shape.s, self.shape.e
+        if self._panels("input"):
+            return self.build.new_matrix(f"{self.name}.tokens", s, e, "activation", panels=True)
+        if self.build.schedule.strides == "tokens":
+            return self.build.new_matrix(f"{self.name}.tokens", s, e, "tokens", False, self._pitch(e))
+        return self.x
 
     def _result_home(self) -> Pointer:
         """Where the block writes: the fused sum may overwrite its operand only when no loop still reads it."""
@@ -202,7 +209,8 @@ class AttentionCalls:
         """Record the stages that bring the input into the layouts the block reads."""
         if self.operand is not self.x:
             with self.build.stage(f"{self.name}.tokens", self.block.probs):
-                self._pack("pack_panels", self.operand.at(), self.operand.stride)
+                kind = "pack_panels" if self.operand.panels else "pack_rows"
+                self._pack(kind, self.operand.at(), self.operand.stride)
         if self.block.key is None:
             with self.build.stage(f"{self.name}.keys", self.block.probs):
                 self._pack("pack_keys", self.keys, self._right_stride(self.shape.e))

@@ -76,7 +76,7 @@ def shapes(op: str) -> dict[str, dict[str, int]]:
             found[f"{network} head"] = {"m": s, "n": s, "k": p}
         elif op.startswith("attend_"):
             found[f"{network} head"] = {"m": s, "n": p, "k": s}
-        elif op in ("pack_keys", "pack_panels"):
+        elif op.startswith("pack_"):
             found[f"{network} tokens"] = {"m": s, "k": e}
         elif op in ("layernorm", "narrow", "mean"):
             found[f"{network} tokens"] = {"m": s, "n": e}

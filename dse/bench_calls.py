@@ -13,7 +13,7 @@ import numpy as np
 from dse.alloc import Span, place_buffers
 from dse.cluster_bench import bench_of
 from dse.kernel import Kernel
-from dse.layout import RIGHT, Right, panels_bytes, panels_stride_bytes
+from dse.layout import RIGHT, Right, even, panels_bytes, panels_stride_bytes
 from dse.program import Affine, Buffer, Call, Constant, Loop, Pointer, Program, Stage, affine
 from dse.quant import layernorm_guard
 from dse.target import Target
@@ -22,13 +22,15 @@ REPEATS = 4
 
 
 def bench_call(kernel: Kernel, index: int, sizes: Mapping[str, int]) -> tuple[Call, tuple[Buffer | Constant, ...]]:
-    """One call of a kernel at these sizes with dense operands, and the buffers and constants it needs."""
+    """One call of a kernel at these sizes, operands dense but for the strides among them, and the buffers and constants it
+    needs."""
     m, n, k = (sizes.get(key, 1) for key in "mnk")
     right = RIGHT.get(kernel.layout, RIGHT["columns"])
     panels = max((sizes.get(f"{name}_panels", 0) for name in "xqe"), default=0)
+    integers = _integers(kernel.op, m, n, k, right, panels) | dict(sizes)
     operands = _operands(kernel.op, m, n, k, right, panels)
-    integers = _integers(kernel.op, m, n, k, right, panels)
-    scratch = kernel.scratch.evaluate({**integers, **sizes})
+    operands |= _spread(operands, even(m) // 2 if panels else m, n, right, integers)
+    scratch = kernel.scratch.evaluate(integers)
     items: list[Buffer | Constant] = []
     arguments: list[tuple[str, Pointer | Affine | None]] = []
     for field, (size, constant) in (operands | ({"scratch": (scratch, "")} if scratch else {})).items():
@@ -38,7 +40,7 @@ def bench_call(kernel: Kernel, index: int, sizes: Mapping[str, int]) -> tuple[Ca
         else:
             items.append(Buffer(name, size, "activation", "s8"))
         arguments.append((field, Pointer(name)))
-    arguments += [(field, affine(value)) for field, value in (integers | dict(sizes)).items()]
+    arguments += [(field, affine(value)) for field, value in integers.items()]
     return Call(kernel.name, kernel.op, f"shape{index}", tuple(arguments), kernel.layout), tuple(items)
 
 
@@ -81,10 +83,21 @@ def _operands(op: str, m: int, n: int, k: int, right: Right, panels: int) -> dic
         "zero": {"y": 4 * n},
         "pack_keys": {"x": m * k, "y": right.size_bytes(m, k)},
         "pack_panels": {"x": m * k, "y": panels_bytes(m, k)},
+        "pack_rows": {"x": m * k, "y": m * k},
         "add": {"a": n, "b": n, "y": n},
         "mean": {"x": m * n, "y": n},
     }
     return {field: (size, "") for field, size in simple[op].items()}
+
+
+def _spread(
+    operands: Mapping[str, tuple[int, str]], groups: int, n: int, right: Right, z: Mapping[str, int]
+) -> dict[str, tuple[int, str]]:
+    """The activations that strides make larger than dense; groups: rows, or pairs of them in panels."""
+    columns = -(-n // right.group)
+    rows = dict.fromkeys(("x", "q", "e"), groups) | dict.fromkeys(("keys", "values"), columns)
+    asked = {field: rows[field] * z.get(f"{field}_stride", 0) for field in rows.keys() & operands.keys()}
+    return {field: (size, operands[field][1]) for field, size in asked.items() if size > operands[field][0]}
 
 
 def _integers(op: str, m: int, n: int, k: int, right: Right, panels: int) -> dict[str, int]:
@@ -111,6 +124,7 @@ def _integers(op: str, m: int, n: int, k: int, right: Right, panels: int) -> dic
         "layernorm": {"x_stride": n, "y_stride": n, "epsilon": 1, "guard": layernorm_guard(n), "shift": 14},
         "pack_keys": {"x_stride": k, "y_stride": right.stride_bytes(k)},
         "pack_panels": {"x_stride": k, "y_stride": panels_stride_bytes(k)},
+        "pack_rows": {"x_stride": k, "y_stride": k},
         "add": {"mult_a": 9000, "mult_b": 7000, "round": 1 << 13, "shift": 14},
         "mean": {"x_stride": n, "mult": 10, "round": 128, "shift": 8},
     }.get(op, {})

@@ -239,7 +239,7 @@ def _splits(call: Call, z: Mapping[str, int]) -> list[_Split]:
         return [_by_row(call.op, z, ("q", "e", "y"), {"sum": 4})]
     if call.op == "pack_keys":
         return [_Split("m", {"x": z["x_stride"], "y": z["y_stride"] // right.group}, right.group)]
-    if call.op in ("narrow", "layernorm", "pack_panels"):
+    if call.op in ("narrow", "layernorm", "pack_panels", "pack_rows"):
         return [_by_row(call.op, z, ("x", "y"))]
     if call.op == "zero":
         return [_Split("n", {"y": 4})]

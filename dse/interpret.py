@@ -296,6 +296,11 @@ def _pack_panels(f: _Frame) -> int:
     return 0
 
 
+def _pack_rows(f: _Frame) -> int:
+    f.write("y", f.rows("x", f["m"], f["k"], f["x_stride"]), f["y_stride"])
+    return 0
+
+
 def _layernorm(f: _Frame) -> int:
     channel = f.vector("channel", 2 * f["n"]).reshape(-1, 2)
     x = f.rows("x", f["m"], f["n"], f["x_stride"])
@@ -339,6 +344,7 @@ _RUN: dict[str, Callable[[_Frame], int]] = {
     "zero": _zero,
     "pack_keys": _pack_keys,
     "pack_panels": _pack_panels,
+    "pack_rows": _pack_rows,
     "layernorm": _layernorm,
     "lut": _lut,
     "add": _add,

@@ -11,7 +11,7 @@ from typing import Any
 FAMILIES = ("linear", "probs", "attend", "vector")  # kernels chosen together; vector: everything that is no product
 PANELS = ("map", "query", "context", "input")
 SPLITS = ("heads", "rows", "both")
-STRIDES = ("apart", "dense")
+STRIDES = ("apart", "tokens", "dense")
 
 
 def family_of(op: str) -> str:
@@ -54,7 +54,7 @@ class Schedule:
     """form: fused weights; kernels: (family, variant suffix); panels: which left-hand operands are kept as int16 panels
     (of PANELS); residual: "separate" adds, or "fused" into the epilogue of the linear before; place: which buffers prefer
     which RAM region; code: the region functions run from; split: what a core takes of the attention map; strides: of what
-    attention keeps near a cluster's cores, "apart" in the banks or "dense"; tiles: rows of
+    attention keeps near a cluster's cores, "apart" in the banks, a copy of its "tokens" too, or "dense"; tiles: rows of
     activations near the cores at a time, 0 = all of them."""
 
     form: str
@@ -88,7 +88,7 @@ class Schedule:
         return (
             f"form {self.form}; {attention}; panels {panels}{pair}; residual {self.residual}; {variants}; "
             f"place {self.place}; code {self.code}; split {self.split}"
-            + ("; dense strides" if self.strides == "dense" else "")
+            + {"apart": "", "tokens": "; tokens apart", "dense": "; dense strides"}[self.strides]
             + (f"; tiles of {self.tiles} rows" if self.tiles else "")
         )
 

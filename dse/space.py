@@ -283,8 +283,10 @@ def build_space(models: Mapping[str, Model], target: Target, kernels: Mapping[st
     linears = _linears(forms)
     known = [k for k in kernels.values() if runs_on(k, target.isa) and _can_serve(k, forms, linears)]
     products = {(family_of(k.op), k.name.removeprefix(k.op + "_")): k for k in known if k.layout}
+    tokens, width = model.tensors[attentions[0].input if attentions else model.input].shape
     context = Context(
-        tokens=model.tensors[attentions[0].input].shape[0] if attentions else model.tensors[model.input].shape[0],
+        tokens=tokens,
+        width=width,
         heads=attentions[0].probs.integer("heads") if attentions else 1,
         hidden=model.tensors[pairs[0].up.outputs[0]].shape[1] if pairs else 0,
         forms=tuple(models),

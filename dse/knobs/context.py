@@ -10,14 +10,15 @@ Choice = str | int
 
 @dataclass(frozen=True)
 class Context:
-    """tokens, heads and hidden of the largest block; `forms` admitted; kernel variants per family, right-hand layout and
-    alignment of (family, variant); head widths per form.
+    """tokens, their width, heads and hidden of the largest block; `forms` admitted; kernel variants per family, right-hand
+    layout and alignment of (family, variant); head widths per form.
 
     regions: the RAM regions that kernels work in, fastest first; code: where functions may run. far: the memory of a
     cluster that only its DMA reaches; near_bytes: the first region.
     """
 
     tokens: int
+    width: int
     heads: int
     hidden: int
     forms: tuple[str, ...]

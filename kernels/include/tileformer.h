@@ -226,6 +226,17 @@ typedef struct {
     int32_t y_stride;
 } tlf_pack_panels_args;
 
+/* ---- pack_rows: x (m, k) int8 rows -> the same rows, y_stride apart ------------------------------------------------------
+ */
+typedef struct {
+    const int8_t *x;
+    int8_t *y;
+    int32_t m;
+    int32_t k;
+    int32_t x_stride;
+    int32_t y_stride;
+} tlf_pack_rows_args;
+
 /* ---- layernorm: normalise each row, then scale and shift each channel ------------------------------------------------
  * x, y: (m, n) int8 rows; y may be x with the same stride.  channel: n records {mult, round} int32.  1 <= n <= 256.
  * epsilon: int32 >= 1, the epsilon of the layer in units of V.  guard: ceil(log2(sqrt(n))), 0..4.
@@ -438,5 +449,6 @@ void tlf_lut_pulp(const tlf_lut_args *args);
 void tlf_add_pulp(const tlf_add_args *args);
 void tlf_mean_pulp(const tlf_mean_args *args);
 void tlf_pack_keys_pulp(const tlf_pack_keys_args *args);
+void tlf_pack_rows_pulp(const tlf_pack_rows_args *args);
 
 #endif

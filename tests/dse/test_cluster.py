@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cost_models.cluster import critical_path
+from cost_models.counts import count_calls
 from dse import cluster, execute, fetch, ops, pipeline
 from dse.interpret import interpret
 from dse.load.hyper import HyperParameters
@@ -19,11 +20,12 @@ from dse.lower import lower
 from dse.memory import OverlapError
 from dse.pareto import Point
 from dse.program import Call, Loop, Parallel, Pointer, affine, loops, symbol
-from dse.schedule import Attention, Schedule
+from dse.schedule import FAMILIES, Attention, Schedule
 from dse.space import build_space
 from dse.target import load_target
 
 WIDE = HyperParameters(name="net", s=9, e=32, p=8, h=4, f=0, layers=1)
+BROAD = replace(WIDE, e=64)
 HEAD_BY_HEAD = Attention(heads=1, rows=4, map_rows=4, output="accumulate")
 
 
@@ -48,7 +50,9 @@ def _random_program(hyper, scope, cores, seed):
 
 
 def _law(test):
-    drawn = given(st.just(WIDE) | networks.hypers(), networks.scopes, st.sampled_from([2, 3, 8]), networks.seeds)
+    drawn = given(
+        st.sampled_from([WIDE, BROAD]) | networks.hypers(), networks.scopes, st.sampled_from([2, 3, 8]), networks.seeds
+    )
     return settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))(drawn(test))
 
 
@@ -207,3 +211,23 @@ def test_queries_are_joined_to_heads_only(split):
     x = ops.quantise_input(models["none"], samples[:1])[0]
     want = ops.run(models["none"], x)[models["none"].output].reshape(-1)
     assert np.array_equal(interpret(program, x).output, want)
+
+
+@pytest.mark.parametrize("form", ["none", "qkvo"])
+def test_rows_of_tokens_apart_cost_a_copy_and_no_conflict(form):
+    """Rows of 64 bytes begin in one bank: projections that read a copy of them apart have no turn that waits for it."""
+    house = pipeline.prepare("coins2021", "gap9", scope="mhsa", form=form)
+    assert set(dict(house.space.choices)["strides"]) == {"apart", "tokens"}
+    attention = Attention(heads=2, rows=32, map_rows=32, outer="heads", query="rows", output="accumulate")
+    kernels = tuple((family, dict(house.space.choices)[family][0]) for family in FAMILIES)
+    apart, tokens = (house.program(Schedule(form, attention, kernels=kernels, strides=s)) for s in ("apart", "tokens"))
+    assert pipeline.check_interpreter(house, tokens)
+    assert [stage.name for stage in tokens.stages][0] == "l0.probs.tokens"
+    assert [_conflicts(program) > 0 for program in (apart, tokens)] == [True, False]
+
+
+def _conflicts(program):
+    """Turns of projections in which all cores want one bank."""
+    calls = [item for stage in program.stages for item in count_calls(stage)[0] if item.call.op.startswith("linear_")]
+    terms = [(item, dict(networks.KERNELS[item.call.kernel].terms)["bank"]) for item in calls]
+    return sum(item.times * term.evaluate(item.sizes) for item, term in terms)

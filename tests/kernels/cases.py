@@ -316,6 +316,15 @@ def pack_panels(kernel, m, n, k, rng, extreme):
     return Case(integers, {"x": rows(x, x_stride), "y": before}, {"y": after}, ("x",))
 
 
+def pack_rows(kernel, m, n, k, rng, extreme):
+    """Rows further apart."""
+    x, x_stride, y_stride = int8(rng, (m, k), extreme), k + 2, k + int(rng.integers(0, 9))
+    integers = {"m": m, "k": k, "x_stride": x_stride, "y_stride": y_stride}
+    return Case(
+        integers, {"x": rows(x, x_stride), "y": rows(np.zeros_like(x), y_stride)}, {"y": rows(x, y_stride)}, ("x",)
+    )
+
+
 def layernorm(kernel, m, n, k, rng, extreme):
     """One number at a time, in Python integers."""
     x, epsilon = int8(rng, (m, n), extreme), int(rng.integers(1, 5000))
