@@ -222,7 +222,7 @@ def test_rows_of_tokens_apart_cost_a_copy_and_no_conflict(form):
     kernels = tuple((family, dict(house.space.choices)[family][0]) for family in FAMILIES)
     apart, tokens = (house.program(Schedule(form, attention, kernels=kernels, strides=s)) for s in ("apart", "tokens"))
     assert pipeline.check_interpreter(house, tokens)
-    assert [stage.name for stage in tokens.stages][0] == "l0.probs.tokens"
+    assert tokens.stages[0].name == "l0.probs.tokens"
     assert [_conflicts(program) > 0 for program in (apart, tokens)] == [True, False]
 
 

@@ -14,11 +14,13 @@ from cost_models.cluster import copy_waits, critical_path
 from cost_models.counts import CallCount, call_macs, count_calls
 from cost_models.model import call_cycles, evaluate
 from cost_models.parts import price_ops, price_part
+from dse import accuracy
 from dse.blocks import parts
 from dse.kernel import variants_by_op
 from dse.load.hyper import HyperParameters
 from dse.lower import lower, lower_part
 from dse.program import Axis, Buffer, Call, Constant, Fetch, Loop, Parallel, Pointer, Program, Stage, affine, symbol
+from dse.schedule import Attention, Schedule
 from dse.space import build_space
 from dse.target import Cluster, load_target, parse_target
 
@@ -156,3 +158,15 @@ _TABLE = {
         {"name": "l2", "base": 8192, "size_bytes": 4096, "kind": "flash"},
     ],
 }
+
+
+def test_conflicts_of_dense_rows_cost_what_the_device_counts():
+    """Keys and queries of two heads at 64 bytes a row: all rows begin in one bank."""
+    attention = Attention(heads=2, rows=24, map_rows=4, outer="heads", query="rows", output="accumulate")
+    kernels = (("attend", "sdot4x4"), ("linear", "sdot5x4"), ("probs", "sdot4x4"), ("vector", "pulp"))
+    apart = Schedule("vo", attention, kernels=kernels, split="rows")
+    cases = [accuracy.Case("gap9", "eegformer", "mhsa", s) for s in (apart, replace(apart, strides="dense"))]
+    few, many = (accuracy.prove(case, [0])[0] for case in cases)
+    predicted, executed = (many[key] - few[key] for key in ("predicted_cycles", "executed_cycles"))
+    assert executed > 10000  # of 690,000
+    assert 0.6 * executed < predicted < 1.5 * executed
