@@ -20,8 +20,9 @@ class KernelFit:
     loop a turn, by where the depth enters (32 entries); at 0, 1, ... wait states it loses
     stall_shares of what the misses there would take in proportion. stall_error: the error that 95 % of the cold
     calls stay below. spans: integer argument -> (least, most) that was measured. calls, cold_calls: the shapes measured,
-    and those called with empty caches, as `cost_models.calibrate.shape_text`. fetch_cycles: until what a call runs lies
-    in the caches of all cores of a cluster, 0 elsewhere.
+    and those called with empty caches, as `cost_models.calibrate.shape_text`. On a cluster,
+    else 0, fetch_cycles: until what a call runs lies in the caches of all cores; contention: the share of `cycles`, which
+    are those of a call that all cores make at once, that a core alone does not take.
     """
 
     cycles: dict[str, float]
@@ -37,6 +38,7 @@ class KernelFit:
     calls: str = ""
     cold_calls: str = ""
     fetch_cycles: float = 0.0
+    contention: float = 0.0
 
     @property
     def code_bytes(self) -> int:
@@ -46,7 +48,7 @@ class KernelFit:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Everything measured about one target.
+    """Everything measured about one target, on so many cores at once.
 
     network_code_bytes: start-up, port and main; call_code_bytes, loop_code_bytes: code of one kernel call with its
     arguments, and of one loop around calls. errors: how far off the cycles of a schedule may be, as a share
@@ -62,6 +64,7 @@ class Calibration:
     loop_code_bytes: float
     kernels: dict[str, KernelFit]
     errors: tuple[float, ...] = ()
+    cores: int = 1
     priced: dict[tuple[object, ...], float] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
@@ -73,7 +76,8 @@ def load_calibration(target: str) -> Calibration:
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     known = table.get("shapes", {})
     kernels = {name: _kernel_fit(row, known) for name, row in table["kernels"].items()}
-    return Calibration(kernels=kernels, errors=tuple(table.get("errors", ())), **{key: table[key] for key in _SCALARS})
+    found = {"errors": tuple(table.get("errors", ())), "cores": table.get("cores", 1)}
+    return Calibration(kernels=kernels, **found, **{key: table[key] for key in _SCALARS})
 
 
 _SCALARS: tuple[str, ...] = ("target", "provenance", "loop_cycles", "stage_cycles")
@@ -82,7 +86,9 @@ _SCALARS += ("network_code_bytes", "call_code_bytes", "loop_code_bytes")
 
 def _kernel_fit(row: Mapping[str, Any], known: Mapping[str, str]) -> KernelFit:
     found = {key: row[key] for key in ("cycles", "functions", "worst_error", "shapes")}
-    found |= {key: row[key] for key in ("stalls", "stall_fill", "stall_error", "fetch_cycles") if key in row}
+    found |= {
+        key: row[key] for key in ("stalls", "stall_fill", "stall_error", "fetch_cycles", "contention") if key in row
+    }
     found["loop_stalls"] = {name: tuple(prices) for name, prices in row.get("loop_stalls", {}).items()}
     found["stall_shares"] = tuple(row.get("stall_shares", ()))
     found["spans"] = {name: (least, most) for name, (least, most) in row.get("spans", {}).items()}
@@ -102,6 +108,8 @@ def to_toml(calibration: Calibration) -> str:
         f"call_code_bytes = {calibration.call_code_bytes:.3f}",
         f"loop_code_bytes = {calibration.loop_code_bytes:.3f}",
     ]
+    if calibration.cores > 1:
+        lines += [f"cores = {calibration.cores}"]
     if calibration.errors:
         lines += ["errors = [" + ", ".join(f"{error:.5f}" for error in calibration.errors) + "]"]
     sets = dict.fromkeys(text for fit in calibration.kernels.values() for text in (fit.calls, fit.cold_calls) if text)
@@ -119,6 +127,7 @@ def to_toml(calibration: Calibration) -> str:
         lines += ["", f"[kernels.{name}]", f"cycles = {{ {terms} }}", f"functions = {{ {functions} }}"]
         lines += [f"worst_error = {fit.worst_error:.5f}", f"shapes = {fit.shapes}"]
         lines += [f"fetch_cycles = {fit.fetch_cycles:.1f}"] if fit.fetch_cycles else []
+        lines += [f"contention = {fit.contention:.5f}"] if fit.contention else []
         made = (("calls", fit.calls), ("cold_calls", fit.cold_calls))
         lines += [f'{key} = "{names[text]}"' for key, text in made if text]
         if fit.spans:

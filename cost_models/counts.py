@@ -19,11 +19,12 @@ Sizes = Mapping[str, int]
 
 @dataclass(frozen=True)
 class CallCount:
-    """`times` identical calls: same kernel, same integer arguments."""
+    """`times` identical calls: same kernel, same integer arguments; so many cores make such calls at the same time."""
 
     call: Call
     sizes: dict[str, int]
     times: int
+    cores: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,14 @@ def count_calls(stage: Stage) -> tuple[tuple[CallCount, ...], int]:
 
 
 def walk(
-    body: tuple[Node, ...], sizes: dict[str, int], times: int, slowest: bool = False
+    body: tuple[Node, ...], sizes: dict[str, int], times: int, slowest: bool = False, cores: float = 1.0
 ) -> Iterator[tuple[CallCount | CopyCount | Loop | Parallel, int]]:
     """(call, loop iteration or region, how often) of a body at these symbols; of a region only the core with the largest
-    share when `slowest`."""
+    share when `slowest`. cores: how many are at work, in the mean over the time of the largest share."""
     for node in body:
         if isinstance(node, Call):
             values = {k: v.evaluate(sizes) if v.terms else v.const for k, v in node.arguments if isinstance(v, Affine)}
-            yield CallCount(node, values, times), times
+            yield CallCount(node, values, times, cores), times
             continue
         if isinstance(node, Copy):
             yield CopyCount(node, node.rows.evaluate(sizes), node.row_bytes.evaluate(sizes)), times
@@ -64,17 +65,20 @@ def walk(
             yield node, times
             counts = [f"{axis.var}_n" for axis in node.axes]
             shares = Counter(tuple(own[name] for name in counts) for _, own in node.cores(sizes))
-            for share, cores in ((max(shares, key=prod), 1),) if slowest else shares.items():
-                yield from walk(node.body, sizes | dict(zip(counts, share, strict=True)), times * cores, slowest)
+            largest = max(shares, key=prod)
+            work = sum(prod(share) * alike for share, alike in shares.items())
+            for share, alike in ((largest, 1),) if slowest else shares.items():
+                own = sizes | dict(zip(counts, share, strict=True))
+                yield from walk(node.body, own, times * alike, slowest, work / max(1, prod(largest)))
             continue
         extent = node.extent.evaluate(sizes)
         full, rest = divmod(extent, node.step)
         if full:
             yield node, times * full
-            yield from walk(node.body, sizes | {f"{node.var}_n": node.step}, times * full, slowest)
+            yield from walk(node.body, sizes | {f"{node.var}_n": node.step}, times * full, slowest, cores)
         if rest:
             yield node, times
-            yield from walk(node.body, sizes | {f"{node.var}_n": rest}, times, slowest)
+            yield from walk(node.body, sizes | {f"{node.var}_n": rest}, times, slowest, cores)
 
 
 # ---- what one call does, from its integer arguments ---------------------------------------------------------------

@@ -150,16 +150,19 @@ def schedule_spread(cycles: float, wait_states: int, calibration: Calibration) -
 
 
 def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:
-    """Cycles of one call: the calibrated coefficients times the manifest's features at these integer arguments.
+    """Cycles of one call: the calibrated coefficients times the manifest's features at these integer arguments; less, in
+    proportion to the cores of a cluster that are not at work, what those would keep it waiting.
 
     The same call comes up in thousands of schedules, so its cycles are kept with the calibration.
     """
     name = item.call.kernel
-    key = (name, *item.sizes.values())
+    key = (name, item.cores, *item.sizes.values())
     known = calibration.priced.get(key)
     if known is None:
-        fit = calibration.kernels[name].cycles
-        known = exact(sum(fit[term] * feature.evaluate(item.sizes) for term, feature in kernels[name].terms))
+        fit = calibration.kernels[name]
+        crowded = sum(fit.cycles[term] * feature.evaluate(item.sizes) for term, feature in kernels[name].terms)
+        idle = (calibration.cores - item.cores) / max(1, calibration.cores - 1)
+        known = exact(crowded * (1 - fit.contention * idle))
         calibration.priced[key] = known
     return known
 

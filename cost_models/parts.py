@@ -105,7 +105,7 @@ def _by(item: CallCount, asked: Asking, turn: int) -> CallCount:
     call, name = item.call, _kernel(item.call, asked, turn)
     if name == call.kernel:
         return item
-    return CallCount(Call(name, call.op, call.source, call.arguments, call.layout), item.sizes, item.times)
+    return CallCount(Call(name, call.op, call.source, call.arguments, call.layout), item.sizes, item.times, item.cores)
 
 
 def _weights(program: Program, calls: Sequence[Call]) -> dict[str, int]:

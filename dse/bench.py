@@ -115,11 +115,11 @@ def _rows(kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder:
         return []
     if target.is_cluster:
         names = {name: _near_all_cores(kernel, sizes, target) for name, sizes in names.items()}
-    measured, functions, _ = run_calls(kernel, tuple(names.values()), target, kernels, folder)
-    code = sum(size for name, size in functions.items() if not name.startswith("tlf_mem"))
+    ran = run_calls(kernel, tuple(names.values()), target, kernels, folder)
+    code = sum(size for name, size in ran.functions.items() if not name.startswith("tlf_mem"))
     return [
         _row(kernel, name, sizes, run.cycles, run.instructions, code)
-        for (name, sizes), run in zip(names.items(), measured, strict=True)
+        for (name, sizes), run in zip(names.items(), ran.measured, strict=True)
     ]
 
 

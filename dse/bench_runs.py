@@ -20,7 +20,7 @@ from cost_models.code_stalls import keeps_code
 from cost_models.counts import call_traffic
 from dse import ptq
 from dse.bench_calls import REPEATS, bench_call, bench_program
-from dse.cluster_bench import cluster_program, constants_of
+from dse.cluster_bench import STAGES, cluster_program, constants_of
 from dse.execute import build_firmware, open_device
 from dse.folders import write_files
 from dse.kernel import Kernel
@@ -39,15 +39,25 @@ NETWORKS = ((_DEEP, "mhsa"), (_DEEP, "encoder"), (_WIDE, "mhsa"), (_WIDE, "block
 _GLUE = ("main", "Reset_", "_start", "Default_", "tlf_port", "tlf_network", "tlf_stage", "mem", "__", "SystemInit")
 
 
+@dataclass(frozen=True)
+class CallRuns:
+    """The calls of a kernel, and the bytes of the functions it links. On a cluster, else 0: cycles until its code lies in
+    the caches of all cores (the mean over the calls), and by what share of its cycles a core alone is faster."""
+
+    measured: list[Measurement]
+    functions: dict[str, int]
+    fetch_cycles: float = 0.0
+    contention: float = 0.0
+
+
 def run_calls(
     kernel: Kernel,
     at: Sequence[Mapping[str, int]],
     target: Target,
     kernels: Mapping[str, Kernel],
     folder: Path,
-) -> tuple[list[Measurement], dict[str, int], float]:
-    """Cycles and instructions of a call at each of these sizes, the bytes of the functions the kernel links, and, on a
-    cluster, the cycles until its code lies in the caches of all cores (the mean over the calls)."""
+) -> CallRuns:
+    """A call at each of these sizes; on a cluster by all cores at once."""
     calls = [bench_call(kernel, index, sizes) for index, sizes in enumerate(at)]
     if target.is_cluster:
         return _run_on_cluster(calls, target, kernels, folder)
@@ -62,7 +72,7 @@ def run_calls(
     measured = [
         Measurement(z, c.cycles / REPEATS, c.instructions / REPEATS) for z, c in zip(sizes, run.stages, strict=True)
     ]
-    return measured, _kernel_functions(elf), 0.0
+    return CallRuns(measured, _kernel_functions(elf))
 
 
 def _run_on_cluster(
@@ -70,26 +80,28 @@ def _run_on_cluster(
     target: Target,
     kernels: Mapping[str, Kernel],
     folder: Path,
-) -> tuple[list[Measurement], dict[str, int], float]:
-    """`run_calls` on all cores at once."""
+) -> CallRuns:
     program = cluster_program(calls, target, REPEATS)
     elf = build_bench(program, target, kernels, folder)
     device = open_device(elf, target)
     device.boot()
     symbols = stage_symbols([stage.name for stage in program.stages])
     arena = device.symbol(arena_symbol(target.ram()[0].name)).address
-    measured, cold = [], 0.0
+    measured, cold, alone = [], 0.0, 0.0
     for index, (call, items) in enumerate(calls):
         fill(device, program)
         for offset, data in constants_of(program, items).items():
             device.write(arena + offset, data)
-        many, once = (device.call(name) for name in symbols[2 * index : 2 * index + 2])
+        first = len(STAGES) * index
+        many, once, own, own_once = (device.call(name) for name in symbols[first : first + len(STAGES)])
         cycles = (many.cycles - once.cycles) / (REPEATS - 1)
         instructions = (many.instructions - once.instructions) / (REPEATS - 1) / target.cores
         sizes = {k: v.const for k, v in call.arguments if isinstance(v, Affine)}
         measured.append(Measurement(sizes, cycles, instructions))
         cold += max(0.0, once.cycles - cycles - target.cluster.fork_cycles)
-    return measured, _kernel_functions(elf), cold / len(calls)
+        alone += (own.cycles - own_once.cycles) / (REPEATS - 1)
+    contention = max(0.0, 1 - alone / sum(call.cycles for call in measured))
+    return CallRuns(measured, _kernel_functions(elf), cold / len(calls), contention)
 
 
 def run_cold(kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[ColdCall]:

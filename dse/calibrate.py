@@ -34,12 +34,13 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
     with tempfile.TemporaryDirectory() as scratch:
         for done, kernel in enumerate(wanted):
             progress("calibrate", done, len(wanted), kernel.name)
-            measured, functions, cold = run_calls(kernel, _shapes_on(kernel, target), target, kernels, Path(scratch))
-            fit = replace(fit_kernel(kernel, measured, functions), fetch_cycles=cold)
+            ran = run_calls(kernel, _shapes_on(kernel, target), target, kernels, Path(scratch))
+            fit = fit_kernel(kernel, ran.measured, ran.functions)
+            fit = replace(fit, fetch_cycles=ran.fetch_cycles, contention=ran.contention)
             fits[kernel.name] = fit_stalls(kernel, fit, run_cold(kernel, target, kernels, Path(scratch)), target)
         runs = schedule_runs(target, kernels, Path(scratch))
         code = fit_code([run.footprint for run in runs])
-    result = Calibration(target.name, provenance(target, wanted), 0.0, 0.0, *code, fits)
+    result = Calibration(target.name, provenance(target, wanted), 0.0, 0.0, *code, fits, cores=target.cores)
     result = replace(result, errors=_errors(runs, target, kernels, result))
     return _write(result, out), _table(result)
 

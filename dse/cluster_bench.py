@@ -15,18 +15,20 @@ from dse.target import Target
 
 Item = Buffer | Constant
 _SHARED = ("w", "keys", "values")  # right-hand operands
-ONCE = ".once"  # ends the name of the stage that makes a call once
+STAGES = ("many", "once", "alone", "alone.once")  # of a call: on all cores or on one, so often or once
 
 
 def cluster_program(calls: Sequence[tuple[Call, Sequence[Item]]], target: Target, turns: int) -> Program:
-    """Two stages a call: it `turns` times on every core, and once. Buffers of different calls share the arena."""
+    """A stage of STAGES each for every call, which is made `turns` times or once. Buffers of different calls share the
+    arena."""
     stages, buffers = [], [Buffer("input", 4, "input", "s8"), Buffer("output", 4, "output", "s8")]
     spans = {b.name: Span(0, 2 * len(calls)) for b in buffers}
     for position, (call, items) in enumerate(calls):
         strides = {item.name: -(-item.size_bytes // 4) * 4 for item in items if _is_private(item)}
-        for name, count in ((call.source, turns), (call.source + ONCE, 1)):
+        for name in STAGES:
+            count, cores = (1 if name.endswith("once") else turns), (1 if name.startswith("alone") else target.cores)
             loop = Loop("i", affine(count), 1, (_on_core(call, strides),))
-            stages.append(Stage(name, (call.source,), (_on_all(loop, target.cores),)))
+            stages.append(Stage(f"{call.source}.{name}", (call.source,), (_on(loop, cores, target.cores),)))
         for item in items:
             size = strides[item.name] * target.cores if item.name in strides else item.size_bytes
             buffers.append(Buffer(item.name, size, "activation", item.dtype))
@@ -68,8 +70,8 @@ def _is_private(item: Item) -> bool:
     return isinstance(item, Buffer) and item.name.rstrip("0123456789") not in _SHARED
 
 
-def _on_all(node: Node, cores: int) -> Parallel:
-    return Parallel((Axis("share", affine(cores), 1, cores),), (node,))
+def _on(node: Node, cores: int, ways: int) -> Parallel:
+    return Parallel((Axis("share", affine(cores), 1, ways),), (node,))
 
 
 def _on_core(call: Call, strides: Mapping[str, int]) -> Call:

@@ -26,8 +26,8 @@ def line(op: str, flag: str) -> tuple[float, float]:
     kernels, name = load_kernels(), f"{op}_smlad2x4u16"
     shapes = [{"m": M, "n": N, "k": k, flag: 1} for k in DEPTHS]
     with tempfile.TemporaryDirectory() as folder:
-        runs, _ = run_calls(kernels[name], shapes, load_target("stm32l476"), kernels, Path(folder))
-    slope, start = np.polyfit(DEPTHS, [run.cycles / (M * N) for run in runs], 1)
+        runs = run_calls(kernels[name], shapes, load_target("stm32l476"), kernels, Path(folder))
+    slope, start = np.polyfit(DEPTHS, [run.cycles / (M * N) for run in runs.measured], 1)
     return float(slope), float(start)
 
 

@@ -44,7 +44,7 @@ def test_the_csv_has_every_call_with_its_cycles(board):
     for name, calls in read_measurements(path, TARGET, KERNELS).items():
         known = {tuple(call.sizes.items()): call.cycles for call in calls}
         assert len(known) > 30
-        for call in direct[name][0]:
+        for call in direct[name].measured:
             assert known[tuple(call.sizes.items())] == pytest.approx(call.cycles, rel=0.02, abs=2)
 
 
@@ -63,9 +63,9 @@ def test_terms_from_a_board_are_those_of_the_direct_calibration(board, tmp_path,
     assert written == tmp_path / f"{TARGET.name}.toml"
     assert "board.csv" in after.provenance
     for name in NAMES:
-        kernel, (calls, functions, _) = KERNELS[name], direct[name]
-        fit = fit_kernel(kernel, calls, functions)
-        for call in calls:
+        kernel, ran = KERNELS[name], direct[name]
+        fit = fit_kernel(kernel, ran.measured, ran.functions)
+        for call in ran.measured:
             terms = [(term, feature.evaluate(call.sizes)) for term, feature in kernel.terms]
             wanted = sum(fit.cycles[term] * count for term, count in terms)
             assert sum(after.kernels[name].cycles[term] * count for term, count in terms) == pytest.approx(
