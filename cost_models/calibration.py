@@ -21,8 +21,8 @@ class KernelFit:
     stall_shares of what the misses there would take in proportion. stall_error: the error that 95 % of the cold
     calls stay below. spans: integer argument -> (least, most) that was measured. calls, cold_calls: the shapes measured,
     and those called with empty caches, as `cost_models.calibrate.shape_text`. On a cluster,
-    else 0, fetch_cycles: until what a call runs lies in the caches of all cores; contention: the share of `cycles`, which
-    are those of a call that all cores make at once, that a core alone does not take.
+    else 0, fetch_cycles: until what a call runs lies in the caches of one core alone, and of all cores at once; contention:
+    the share of `cycles`, which are those of a call that all cores make at once, that a core alone does not take.
     """
 
     cycles: dict[str, float]
@@ -37,7 +37,7 @@ class KernelFit:
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
     calls: str = ""
     cold_calls: str = ""
-    fetch_cycles: float = 0.0
+    fetch_cycles: tuple[float, float] = (0.0, 0.0)
     contention: float = 0.0
 
     @property
@@ -86,10 +86,9 @@ _SCALARS += ("network_code_bytes", "call_code_bytes", "loop_code_bytes")
 
 def _kernel_fit(row: Mapping[str, Any], known: Mapping[str, str]) -> KernelFit:
     found = {key: row[key] for key in ("cycles", "functions", "worst_error", "shapes")}
-    found |= {
-        key: row[key] for key in ("stalls", "stall_fill", "stall_error", "fetch_cycles", "contention") if key in row
-    }
+    found |= {key: row[key] for key in ("stalls", "stall_fill", "stall_error", "contention") if key in row}
     found["loop_stalls"] = {name: tuple(prices) for name, prices in row.get("loop_stalls", {}).items()}
+    found["fetch_cycles"] = tuple(row.get("fetch_cycles", (0.0, 0.0)))
     found["stall_shares"] = tuple(row.get("stall_shares", ()))
     found["spans"] = {name: (least, most) for name, (least, most) in row.get("spans", {}).items()}
     found |= {key: known[row[key]] for key in ("calls", "cold_calls") if key in row}
@@ -126,7 +125,7 @@ def to_toml(calibration: Calibration) -> str:
         functions = ", ".join(f'"{function}" = {size}' for function, size in fit.functions.items())
         lines += ["", f"[kernels.{name}]", f"cycles = {{ {terms} }}", f"functions = {{ {functions} }}"]
         lines += [f"worst_error = {fit.worst_error:.5f}", f"shapes = {fit.shapes}"]
-        lines += [f"fetch_cycles = {fit.fetch_cycles:.1f}"] if fit.fetch_cycles else []
+        lines += [f"fetch_cycles = {_numbers(fit.fetch_cycles)}"] if any(fit.fetch_cycles) else []
         lines += [f"contention = {fit.contention:.5f}"] if fit.contention else []
         made = (("calls", fit.calls), ("cold_calls", fit.cold_calls))
         lines += [f'{key} = "{names[text]}"' for key, text in made if text]

@@ -44,7 +44,7 @@ class CriticalPath:
         for item in self.calls if self.forks else ():
             fit, family = calibration.kernels[item.call.kernel], fetched.setdefault(family_of(item.call.op), {})
             body = max(fit.functions, key=lambda name: fit.functions[name])
-            family[body] = max(family.get(body, 0.0), fit.fetch_cycles)
+            family[body] = max(family.get(body, 0.0), _fetch_cycles(item, calibration))
         return {name: sum(found.values()) for name, found in fetched.items()}
 
     def reload_cycles(self, cluster: Cluster, calibration: Calibration) -> float:
@@ -59,7 +59,7 @@ class CriticalPath:
         missing = max(0.0, 1.0 - cluster.code_cache_bytes / max(1, sum(functions.values())))
         if missing == 0.0 or len({item.call.kernel for item in self.calls}) == 1:
             return 0.0
-        again = sum((item.times - 1) * calibration.kernels[item.call.kernel].fetch_cycles for item in self.calls)
+        again = sum((item.times - 1) * _fetch_cycles(item, calibration) for item in self.calls)
         return AGAIN * missing * again
 
     def cluster_cycles(self, cluster: Cluster, calibration: Calibration) -> float:
@@ -88,6 +88,14 @@ def _path(body: tuple[Node, ...], sizes: Sizes, copies: int = 0) -> CriticalPath
         else:
             forks += times
     return CriticalPath(tuple(calls), iterations, forks, copies, tuple(moves))
+
+
+def _fetch_cycles(item: CallCount, calibration: Calibration) -> float:
+    """Cycles until what a call runs lies in the caches of the cores that make it at the same time: all read every line from
+    the shared cache, and bring a part each into that."""
+    alone, all_at_once = calibration.kernels[item.call.kernel].fetch_cycles
+    rest = (1 / item.cores - 1 / calibration.cores) / max(1e-9, 1 - 1 / calibration.cores)
+    return all_at_once + (alone - all_at_once) * rest
 
 
 def _move_cycles(move: CopyCount, cluster: Cluster) -> float:

@@ -42,11 +42,11 @@ _GLUE = ("main", "Reset_", "_start", "Default_", "tlf_port", "tlf_network", "tlf
 @dataclass(frozen=True)
 class CallRuns:
     """The calls of a kernel, and the bytes of the functions it links. On a cluster, else 0: cycles until its code lies in
-    the caches of all cores (the mean over the calls), and by what share of its cycles a core alone is faster."""
+    the caches of a core alone and of all (the mean over the calls), and by what share of its cycles a core alone is faster."""
 
     measured: list[Measurement]
     functions: dict[str, int]
-    fetch_cycles: float = 0.0
+    fetch_cycles: tuple[float, float] = (0.0, 0.0)
     contention: float = 0.0
 
 
@@ -87,7 +87,7 @@ def _run_on_cluster(
     device.boot()
     symbols = stage_symbols([stage.name for stage in program.stages])
     arena = device.symbol(arena_symbol(target.ram()[0].name)).address
-    measured, cold, alone = [], 0.0, 0.0
+    measured, alone, fetches = [], 0.0, []
     for index, (call, items) in enumerate(calls):
         fill(device, program)
         for offset, data in constants_of(program, items).items():
@@ -98,10 +98,13 @@ def _run_on_cluster(
         instructions = (many.instructions - once.instructions) / (REPEATS - 1) / target.cores
         sizes = {k: v.const for k, v in call.arguments if isinstance(v, Affine)}
         measured.append(Measurement(sizes, cycles, instructions))
-        cold += max(0.0, once.cycles - cycles - target.cluster.fork_cycles)
-        alone += (own.cycles - own_once.cycles) / (REPEATS - 1)
+        own_cycles = (own.cycles - own_once.cycles) / (REPEATS - 1)
+        cold = (own_once.cycles - own_cycles, once.cycles - cycles)
+        fetches.append([max(0.0, first - target.cluster.fork_cycles) for first in cold])
+        alone += own_cycles
     contention = max(0.0, 1 - alone / sum(call.cycles for call in measured))
-    return CallRuns(measured, _kernel_functions(elf), cold / len(calls), contention)
+    fetch_alone, fetch_all = np.mean(fetches, axis=0)
+    return CallRuns(measured, _kernel_functions(elf), (float(fetch_alone), float(fetch_all)), contention)
 
 
 def run_cold(kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[ColdCall]:
