@@ -42,7 +42,7 @@ _GLUE = ("main", "Reset_", "_start", "Default_", "tlf_port", "tlf_network", "tlf
 @dataclass(frozen=True)
 class CallRuns:
     """The calls of a kernel, and the bytes of the functions it links. On a cluster, else 0: cycles until its code lies in
-    the caches of a core alone and of all (the mean over the calls), and by what share of its cycles a core alone is faster."""
+    the caches of a core alone and of all (the mean over the calls), and by what share of its cycles one alone is faster."""
 
     measured: list[Measurement]
     functions: dict[str, int]
