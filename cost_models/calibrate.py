@@ -64,6 +64,18 @@ def fit_kernel(
     return KernelFit(fitted, functions, float(errors.max()), len(measured), spans=measured_at, calls=made_at)
 
 
+def fit_contention(kernel: Kernel, measured: Sequence[Measurement], alone: Sequence[float]) -> float:
+    """The share of the cycles of a call on all cores at once that a core alone does not take, over the calls without a
+    term `bank`; 0 where it was measured for none. alone: cycles of the same calls on one core."""
+    banks = [feature for name, feature in kernel.terms if name.startswith("bank")]
+    calls = [
+        (call.cycles, own)
+        for call, own in zip(measured, alone, strict=bool(alone))
+        if not any(feature.evaluate(call.sizes) for feature in banks)
+    ]
+    return max(0.0, 1.0 - sum(own for _, own in calls) / sum(cycles for cycles, _ in calls)) if calls else 0.0
+
+
 def shape_text(sizes: Mapping[str, int], strides: Sequence[str] = ()) -> str:
     """The sizes of a call in short: `m x n x k` of those it has, `p` for rows in panels, `+` a pre-shift: `4x12x30p+3`; `/`
     these strides where one is not as dense as the depth."""

@@ -7,6 +7,7 @@ left of one. On a single core all of this is zero and the slowest core is the on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,9 +17,9 @@ from dse.program import Fetch, Loop, Node, Program, Stage, copies_ahead, loops
 from dse.schedule import family_of
 from dse.target import Cluster
 
-AGAIN = (
-    0.5  # of the code that the others drove out of a full cache, what a call fetches again: it runs some of its paths
-)
+# Cycles a core alone takes to fetch what fills a byte of the shared cache: 1.1 by its lines (18 for 16 bytes), less because
+# some of its sets overfill before others are full. From the executed schedules of gap9_accuracy with seed 3.
+HELD_CYCLES_PER_BYTE = 0.9
 Sizes = dict[str, int]
 
 
@@ -40,27 +41,30 @@ class CriticalPath:
     def cold_cycles(self, calibration: Calibration) -> dict[str, float]:
         """Family -> cycles until the code of its kernels lies in the caches of the cores: once a stage, of kernels that
         share most of it one of them."""
+        return self._fetches(calibration, lambda item: _fetch_cycles(item, calibration))
+
+    def _fetches(self, calibration: Calibration, cycles: Callable[[CallCount], float]) -> dict[str, float]:
+        """Family -> sum of these cycles over its kernels, of those that share most of their code the most."""
         fetched: dict[str, dict[str, float]] = {}
         for item in self.calls if self.forks else ():
             fit, family = calibration.kernels[item.call.kernel], fetched.setdefault(family_of(item.call.op), {})
             body = max(fit.functions, key=lambda name: fit.functions[name])
-            family[body] = max(family.get(body, 0.0), _fetch_cycles(item, calibration))
+            family[body] = max(family.get(body, 0.0), cycles(item))
         return {name: sum(found.values()) for name, found in fetched.items()}
 
     def reload_cycles(self, cluster: Cluster, calibration: Calibration) -> float:
         """Cycles that kernels which call each other out of a shared code cache take to come back: none while all fit.
 
-        Lines are replaced at random, so of a kernel that comes back the share of the code that does not fit is missing, and
-        the call fetches what it runs of it (AGAIN, from the executed schedules of gap9_accuracy with seed 3).
+        Lines are replaced at random, so one is still there after all others came by with the chance exp(-m r), r the code
+        that runs in parts of the cache; m = 1 - exp(-m r) of what a call runs is missing.
         """
-        functions: dict[str, int] = {}
-        for item in self.calls if self.forks else ():
-            functions |= calibration.kernels[item.call.kernel].functions
-        missing = max(0.0, 1.0 - cluster.code_cache_bytes / max(1, sum(functions.values())))
-        if missing == 0.0 or len({item.call.kernel for item in self.calls}) == 1:
+        if len({item.call.kernel for item in self.calls}) < 2 or not self.forks:
             return 0.0
-        again = sum((item.times - 1) * _fetch_cycles(item, calibration) for item in self.calls)
-        return AGAIN * missing * again
+        code = sum(
+            self._fetches(calibration, lambda item: calibration.kernels[item.call.kernel].fetch_cycles[0]).values()
+        )
+        missing = _missing_share(code / max(1.0, HELD_CYCLES_PER_BYTE * cluster.code_cache_bytes))
+        return missing * sum((item.times - 1) * _fetch_cycles(item, calibration) for item in self.calls)
 
     def cluster_cycles(self, cluster: Cluster, calibration: Calibration) -> float:
         """Everything but calls, loops and waits; 0 where nothing forks and nothing is copied."""
@@ -96,6 +100,14 @@ def _fetch_cycles(item: CallCount, calibration: Calibration) -> float:
     alone, all_at_once = calibration.kernels[item.call.kernel].fetch_cycles
     rest = (1 / item.cores - 1 / calibration.cores) / max(1e-9, 1 - 1 / calibration.cores)
     return all_at_once + (alone - all_at_once) * rest
+
+
+def _missing_share(ratio: float) -> float:
+    """m > 0 with m = 1 - exp(-m ratio); 0 where there is none."""
+    missing = float(ratio > 1.0)
+    for _ in range(50 if missing else 0):
+        missing = 1.0 - math.exp(-missing * ratio)
+    return missing
 
 
 def _move_cycles(move: CopyCount, cluster: Cluster) -> float:

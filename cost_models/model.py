@@ -151,7 +151,7 @@ def schedule_spread(cycles: float, wait_states: int, calibration: Calibration) -
 
 def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Calibration) -> float:
     """Cycles of one call: the calibrated coefficients times the manifest's features at these integer arguments; less, in
-    proportion to the cores of a cluster that are not at work, what those would keep it waiting.
+    proportion to the cores of a cluster that are not at work, what those would keep it waiting (all of the terms `bank`).
 
     The same call comes up in thousands of schedules, so its cycles are kept with the calibration.
     """
@@ -160,9 +160,10 @@ def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Cal
     known = calibration.priced.get(key)
     if known is None:
         fit = calibration.kernels[name]
-        crowded = sum(fit.cycles[term] * feature.evaluate(item.sizes) for term, feature in kernels[name].terms)
         idle = (calibration.cores - item.cores) / max(1, calibration.cores - 1)
-        known = exact(crowded * (1 - fit.contention * idle))
+        shares = {True: 1.0 - idle, False: 1.0 - fit.contention * idle}
+        terms = ((name, fit.cycles[name] * feature.evaluate(item.sizes)) for name, feature in kernels[name].terms)
+        known = exact(sum(cycles * shares[name.startswith("bank")] for name, cycles in terms))
         calibration.priced[key] = known
     return known
 

@@ -41,13 +41,13 @@ _GLUE = ("main", "Reset_", "_start", "Default_", "tlf_port", "tlf_network", "tlf
 
 @dataclass(frozen=True)
 class CallRuns:
-    """The calls of a kernel, and the bytes of the functions it links. On a cluster, else 0: cycles until its code lies in
-    the caches of a core alone and of all (the mean over the calls), and by what share of its cycles one alone is faster."""
+    """The calls of a kernel, and the bytes of the functions it links. On a cluster: cycles of the calls on one core `alone`,
+    and cycles until the code lies in the caches of one core alone and of all (the mean over the calls)."""
 
     measured: list[Measurement]
     functions: dict[str, int]
+    alone: tuple[float, ...] = ()
     fetch_cycles: tuple[float, float] = (0.0, 0.0)
-    contention: float = 0.0
 
 
 def run_calls(
@@ -87,7 +87,7 @@ def _run_on_cluster(
     device.boot()
     symbols = stage_symbols([stage.name for stage in program.stages])
     arena = device.symbol(arena_symbol(target.ram()[0].name)).address
-    measured, alone, fetches = [], 0.0, []
+    measured, alone, fetches = [], [], []
     for index, (call, items) in enumerate(calls):
         fill(device, program)
         for offset, data in constants_of(program, items).items():
@@ -98,13 +98,11 @@ def _run_on_cluster(
         instructions = (many.instructions - once.instructions) / (REPEATS - 1) / target.cores
         sizes = {k: v.const for k, v in call.arguments if isinstance(v, Affine)}
         measured.append(Measurement(sizes, cycles, instructions))
-        own_cycles = (own.cycles - own_once.cycles) / (REPEATS - 1)
-        cold = (own_once.cycles - own_cycles, once.cycles - cycles)
-        fetches.append([max(0.0, first - target.cluster.fork_cycles) for first in cold])
-        alone += own_cycles
-    contention = max(0.0, 1 - alone / sum(call.cycles for call in measured))
+        alone.append((own.cycles - own_once.cycles) / (REPEATS - 1))
+        cold = (own_once.cycles - alone[-1], once.cycles - cycles)
+        fetches.append([max(0.0, more - target.cluster.fork_cycles) for more in cold])
     fetch_alone, fetch_all = np.mean(fetches, axis=0)
-    return CallRuns(measured, _kernel_functions(elf), (float(fetch_alone), float(fetch_all)), contention)
+    return CallRuns(measured, _kernel_functions(elf), tuple(alone), (float(fetch_alone), float(fetch_all)))
 
 
 def run_cold(kernel: Kernel, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[ColdCall]:

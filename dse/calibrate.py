@@ -13,7 +13,7 @@ from rich.table import Table
 
 from codegen.build import find_toolchains
 from cost_models import calibration as calibrations
-from cost_models.calibrate import fit_code, fit_errors, fit_kernel, fit_stalls, shapes
+from cost_models.calibrate import fit_code, fit_contention, fit_errors, fit_kernel, fit_stalls, shapes
 from cost_models.calibration import Calibration, KernelFit, load_calibration
 from cost_models.model import evaluate
 from dse.bench_calls import bench_call, bench_program
@@ -36,7 +36,8 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
             progress("calibrate", done, len(wanted), kernel.name)
             ran = run_calls(kernel, _shapes_on(kernel, target), target, kernels, Path(scratch))
             fit = fit_kernel(kernel, ran.measured, ran.functions)
-            fit = replace(fit, fetch_cycles=ran.fetch_cycles, contention=ran.contention)
+            contention = fit_contention(kernel, ran.measured, ran.alone)
+            fit = replace(fit, fetch_cycles=ran.fetch_cycles, contention=contention)
             fits[kernel.name] = fit_stalls(kernel, fit, run_cold(kernel, target, kernels, Path(scratch)), target)
         runs = schedule_runs(target, kernels, Path(scratch))
         code = fit_code([run.footprint for run in runs])
