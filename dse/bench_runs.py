@@ -41,8 +41,8 @@ _GLUE = ("main", "Reset_", "_start", "Default_", "tlf_port", "tlf_network", "tlf
 
 @dataclass(frozen=True)
 class CallRuns:
-    """The calls of a kernel, and the bytes of the functions it links. On a cluster: cycles of the calls on one core `alone`,
-    and cycles until the code lies in the caches of one core alone and of all (the mean over the calls)."""
+    """The calls of a kernel, and the bytes of the functions it links. On a cluster: cycles of the calls on one core,
+    `alone`, and until the code lies in the caches of one core and of all (the mean over the calls)."""
 
     measured: list[Measurement]
     functions: dict[str, int]
