@@ -115,8 +115,10 @@ def _prepare(options: Options) -> Prepared:
     if options.clock is not None and options.deadline is not None:
         raise ValueError("--clock and --deadline: give one of them; --deadline chooses the clock")
     if options.clock is not None:
-        return replace(prepared, target=prepared.target.at(options.clock))
-    return prepared if options.deadline is None else _slowest(options, prepared, options.deadline)
+        prepared = replace(prepared, target=prepared.target.at(options.clock))
+    elif options.deadline is not None:
+        prepared = _slowest(options, prepared, options.deadline)
+    return replace(prepared, target=replace(prepared.target, wait_states=_wait_states(options, prepared)))
 
 
 def _slowest(options: Options, prepared: Prepared, deadline: float) -> Prepared:
@@ -311,6 +313,8 @@ def run(options: Options) -> Answer:
     """Run the firmware of a run folder again on the emulated device."""
     outcome, prediction = execute.execute_folder(options.folder, options.wait_states)
     target = execute.target_of(prediction)
+    if options.wait_states is not None:
+        target = replace(target, wait_states=options.wait_states)
     try:
         data = figures.executed(outcome, prediction, target, {})
         shown = (report.stage_table(prediction, data), report.totals_table(prediction, data, ()))

@@ -27,19 +27,22 @@ def stage_table(predicted: Figures, executed: Figures | None) -> Table:
         table.add_column(name, overflow="fold")
     for name in ("predicted", "executed", "error", "MACs", "MAC/cycle", "bytes moved", "peak B"):
         table.add_column(name, justify="right")
+    alike = not executed or executed["wait_states"] == predicted["wait_states"]  # or the error means nothing
     runs = executed["stages"] if executed else [None] * len(predicted["stages"])
     for stage, run in zip(predicted["stages"], runs, strict=True):
         tile = ", ".join(f"{variable} {step}" for variable, step in stage["tile"].items())
-        table.add_row(stage["name"], "\n".join([*stage["kernels"], *([tile] if tile else [])]), *_numbers(stage, run))
+        table.add_row(
+            stage["name"], "\n".join([*stage["kernels"], *([tile] if tile else [])]), *_numbers(stage, run, alike)
+        )
     table.add_section()
     moved = sum(stage["moved_bytes"] for stage in predicted["stages"])
-    table.add_row("total", "", *_numbers({**predicted, "moved_bytes": moved, "peak_bytes": None}, executed))
+    table.add_row("total", "", *_numbers({**predicted, "moved_bytes": moved, "peak_bytes": None}, executed, alike))
     return table
 
 
-def _numbers(row: Figures, run: Figures | None) -> list[str]:
+def _numbers(row: Figures, run: Figures | None, alike: bool) -> list[str]:
     cycles = run["cycles"] if run else None
-    error = f"{100 * (row['cycles'] - cycles) / cycles:+.1f} %" if cycles else "–"
+    error = f"{100 * (row['cycles'] - cycles) / cycles:+.1f} %" if cycles and alike else "–"
     speed = f"{row['macs'] / (cycles or row['cycles']):.3f}" if row["macs"] else "–"
     figures = (count(row["cycles"]), count(cycles), error, count(row["macs"]), speed)
     return [*figures, count(row["moved_bytes"]), count(row["peak_bytes"])]
@@ -53,7 +56,7 @@ def totals_table(predicted: Figures, executed: Figures | None, forms: Sequence[M
     table.add_column("executed", justify="right")
     run = executed or {}
     clock = f"{predicted['clock_hz'] / 1e6:g} MHz, {predicted['supply_volts']:g} V"
-    table.add_row("operating point", clock, f"{predicted['wait_states']} wait states needed there")
+    table.add_row("operating point", clock, f"{run.get('wait_states', predicted['wait_states'])} wait states")
     table.add_row("cycles between", count(predicted["cycles_low"]), f"and {count(predicted['cycles_high'])}")
     if beyond := predicted.get("outside_calibration"):
         table.add_row("calls outside the calibration", str(len(beyond)), beyond[0])

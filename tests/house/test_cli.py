@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -169,6 +170,10 @@ def test_deploy_run_export_agree(folder):
     assert json.loads(again.stdout)["executed"]["cycles"] == data["executed"]["cycles"]
     slow = dse(folder, "run", "run", "--wait-states", "4", "--json")
     assert json.loads(slow.stdout)["executed"]["cycles"] > data["executed"]["cycles"]
+    assert json.loads(slow.stdout)["executed"]["wait_states"] == 4
+    other, own = (dse(folder, "run", "run", *words).stdout for words in (("--wait-states", "4"), ()))
+    errors = [re.findall(r"[+-]\d+\.\d %", text) for text in (other, own)]
+    assert [bool(found) for found in errors] == [False, True]  # none beside a price at other wait states
     same = dse(
         folder,
         "export",
