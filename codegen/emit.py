@@ -49,16 +49,19 @@ def emit(
     kernels: Mapping[str, Kernel],
     scale: IoScale,
     sample: Sample,
-    code_order: Sequence[str] = (),
+    code_order: Sequence[Sequence[str]] = (),
 ) -> dict[str, str]:
-    """Every file of the project by its relative path. code_order: functions that the linker lays first, in this order."""
+    """Every file of the project by its relative path. code_order: stage by stage the functions that the linker lays behind
+    the stage's own; () leaves the order to it."""
     used = {call.kernel: kernels[call.kernel] for call in program.calls()}
     sources = sorted({source for kernel in used.values() for source in kernel.sources})
     context = _context(program, target, kernels, scale, sample)
     copied = _copied_files(sources, target)
     script = f"port/{target.port}/link.ld"
     written = with_memories(copied[script], target) if script in copied else linker_script(target)
-    copied[script] = in_order(place_code(written, program.code), code_order)
+    symbols = stage_symbols([stage.name for stage in program.stages])
+    row = [name for behind in zip(symbols, code_order, strict=False) for name in (behind[0], *behind[1])]
+    copied[script] = in_order(place_code(written, program.code), row)
     context["zig_flags"], context["gcc_flags"] = machine_flags(target.isa)
     context["sources"] = sorted(["network.c", "weights.c", "main.c", *(p for p in copied if p.endswith((".c", ".S")))])
     context["linker_script"] = script

@@ -64,10 +64,6 @@ class Calibration:
     errors: tuple[float, ...] = ()
     priced: dict[tuple[object, ...], float] = field(default_factory=dict, init=False, compare=False, repr=False)
 
-    def functions(self) -> dict[str, dict[str, int]]:
-        """Kernel -> function that it links -> bytes."""
-        return {name: fit.functions for name, fit in self.kernels.items()}
-
 
 def load_calibration(target: str) -> Calibration:
     """The committed calibration of a target; ValueError when there is none."""

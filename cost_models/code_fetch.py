@@ -1,20 +1,23 @@
 """Code in a cache that holds the kernels of a network: fetched once, and again where kernels push one another out.
 
-The linker lays all code in one row, so every set of the cache gets as many lines as the row is ways long, of which a loop
-runs its share. A set of which more lines run than it has ways keeps none of them until the next turn.
+Where every function lies is known (cost_models/code_row.py), which of its lines run only as a share: what a call fetches.
+A set of which more lines run than it has ways keeps none of them until the next turn.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
+
+import numpy as np
 
 from cost_models.calibration import Calibration
+from cost_models.code_row import CodeRow, Span, body_bytes, code_row
 from cost_models.code_stalls import code_cycles, exact, fill_cycles, keeps_code
 from cost_models.counts import CallCount, Sizes
 from dse.kernel import Kernel
-from dse.program import Affine, Call, Loop, Node, Program, Stage, loops
-from dse.target import Target
+from dse.program import Affine, Call, Loop, Node, Program, Stage
+from dse.target import Cache, Target
 
 Cold = dict[str, float]  # kernel -> cycles until all code that it runs is fetched
 
@@ -40,10 +43,7 @@ class CodeFetch:
         self._keeps = keeps_code(target) and self._fill > 0
         line = target.code_cache.fill_bytes if target.code_cache else 1
         self._site = calibration.call_code_bytes / line * self._fill
-        used = {call.kernel for call in program.calls()}
-        self._row: float = sum({k: v for name in used for k, v in calibration.kernels[name].functions.items()}.values())
-        self._row += calibration.call_code_bytes * sum(1 for _ in program.calls())
-        self._row += calibration.loop_code_bytes * sum(1 for stage in program.stages for _ in loops(stage.body))
+        self._row = code_row(program, calibration) if self._keeps else CodeRow({}, ())
 
     def cycles(self, item: CallCount, cold_cycles: float) -> float:
         """Cycles these calls lose on code, of which all together lose `cold_cycles` if each starts cold. With a cache that
@@ -60,38 +60,39 @@ class CodeFetch:
 
     def again(self, stage: Stage) -> float:
         """Cycles a stage loses on code fetched before that was pushed out since: in the turns of its loops, and of the
-        kernels that stages before have called."""
+        kernels that stages before have called. Stages are asked for in their order."""
         if not self._keeps:
             return 0.0
-        cold, lost = self._pass(stage.body, {})
+        own = self._row.stages[len(self._before)]
+        cold, lost = self._pass(stage.body, {}, own[0])
         for kernel, cycles in cold.items():
-            last = next((i for i in reversed(range(len(self._before))) if kernel in self._before[i]), None)
-            if last is not None:
-                since = cold.copy()
-                for stage_cold in self._before[last:]:
-                    since |= stage_cold
-                lost += cycles * self._lost_share(self._cycles_of(since), since)
+            before = next((i for i in reversed(range(len(self._before))) if kernel in self._before[i]), None)
+            if before is not None:
+                since = functools.reduce(_most, self._before[before:], cold)
+                lost += cycles * self._lost_share(since, self._row.stages[before : len(self._before) + 1])
         self._before.append(cold)
         return exact(lost)
 
-    def _pass(self, body: tuple[Node, ...], sizes: Sizes) -> tuple[Cold, float]:
-        """(what a body runs, what its loops lose in their further turns) of one pass over it."""
+    def _pass(self, body: tuple[Node, ...], sizes: Sizes, begin: float) -> tuple[Cold, float]:
+        """(what a body runs, what its loops lose in their further turns) of one pass over it; its own code begins there."""
         cold: Cold = {}
         lost = 0.0
         for node in body:
+            end = begin + body_bytes((node,), self._calibration)
             if isinstance(node, Call):
                 values = {
                     k: v.evaluate(sizes) if v.terms else v.const for k, v in node.arguments if isinstance(v, Affine)
                 }
                 item = CallCount(node, values, 1)
                 cycles = code_cycles(item, self._wait_states, self._fill, self._kernels, self._calibration)
-                cold[node.kernel] = max(cold.get(node.kernel, 0.0), cycles)
+                cold = _most(cold, {node.kernel: cycles})
             elif isinstance(node, Loop):
                 turns = -(-node.extent.evaluate(sizes) // node.step)
-                inner, further = self._pass(node.body, dict(sizes) | {f"{node.var}_n": node.step})
-                once = self._cycles_of(inner)
-                lost += turns * further + (turns - 1) * once * self._lost_share(once, inner)
-                cold = {name: max(cold.get(name, 0.0), inner.get(name, 0.0)) for name in cold | inner}
+                inner, further = self._pass(node.body, dict(sizes) | {f"{node.var}_n": node.step}, begin)
+                once = (turns - 1) * self._cycles_of(inner)
+                lost += turns * further + once * self._lost_share(inner, ((begin, end),))
+                cold = _most(cold, inner)
+            begin = end
         return cold, lost
 
     def _cycles_of(self, cold: Cold) -> float:
@@ -106,23 +107,39 @@ class CodeFetch:
         seen |= set(functions)
         return 1 - known / max(1, sum(functions.values()))
 
-    def _lost_share(self, cycles: float, cold: Cold) -> float:
-        """Of the code of these kernels, which takes so long to fetch, the share that does not stay while it runs again and
-        again. They lie among the others, half-way between one after another and evenly over the row of all; a kernel is
-        shorter than a way and has one line in a set at most."""
+    def _lost_share(self, cold: Cold, around: Iterable[Span]) -> float:
+        """Of the code of these kernels and around their calls the share that does not stay while it runs again and again."""
         if self._cache is None or not cold:
             return 0.0
-        way = self._cache.size_bytes / self._cache.ways
-        fits = [self._calibration.kernels[name] for name in cold]
-        row = sum({name: size for fit in fits for name, size in fit.functions.items()}.values())
-        own = row + self._calibration.call_code_bytes * len(cold)
-        layers = min((own + self._row) / 2 / way, float(len(cold)))
-        runs = min(1.0, cycles / self._fill * self._cache.line_bytes / way / layers)
-        least = math.floor(layers)
-        over = [_beyond(lines, self._cache.ways, runs) for lines in (least, least + 1)]
-        return ((least + 1 - layers) * over[0] + (layers - least) * over[1]) / (layers * runs) if runs else 0.0
+        shares: dict[str, float] = {}
+        for kernel, cycles in cold.items():
+            functions = self._calibration.kernels[kernel].functions
+            run = min(1.0, cycles / self._fill * self._cache.line_bytes / max(1, sum(functions.values())))
+            shares |= {name: max(run, shares.get(name, 0.0)) for name in functions if name in self._row.functions}
+        pieces = [(*self._row.functions[name], share) for name, share in shares.items()]
+        pieces += [(*span, 1.0) for span in around]
+        return overfilled(tuple(pieces), self._cache)
 
 
-def _beyond(lines: int, ways: int, runs: float) -> float:
-    """How many of that many lines of a set run and exceed its ways, when each runs with that chance."""
-    return sum(n * math.comb(lines, n) * runs**n * (1 - runs) ** (lines - n) for n in range(ways + 1, lines + 1))
+def _most(one: Cold, other: Cold) -> Cold:
+    return {name: max(one.get(name, 0.0), other.get(name, 0.0)) for name in one | other}
+
+
+def overfilled(pieces: tuple[tuple[float, float, float], ...], cache: Cache) -> float:
+    """The share of the lines that lie in sets with more lines than ways. pieces: bytes where code begins and ends, and the
+    share of its lines that runs, each line on its own."""
+    line, sets = cache.line_bytes, cache.size_bytes // cache.line_bytes // cache.ways
+    if max(end for _, end, _ in pieces) - min(begin for begin, _, _ in pieces) <= cache.size_bytes:
+        return 0.0  # no set has more
+    likely = np.zeros((cache.ways + 1, sets))  # that a set has 0, 1, ... lines
+    likely[0] = 1.0
+    mean = 0.0
+    for begin, end, share in pieces:
+        first, last = round(begin / line), round(end / line)
+        mean += share * (last - first)
+        for at in range(first - first % sets, last, sets):
+            part = likely[:, max(first - at, 0) : last - at]
+            part[1:] += share * (part[:-1] - part[1:])
+            part[0] *= 1 - share
+    kept = float(np.arange(cache.ways + 1) @ likely.sum(axis=1))
+    return (mean - kept) / mean if mean else 0.0

@@ -207,7 +207,8 @@ def project_files(prepared: Prepared, program: Program) -> dict[str, str]:
     source, result = model.tensors[model.input], model.tensors[model.output]
     scale = IoScale(source.scale[0], source.zero, result.scale[0], result.zero)
     sample = Sample(first.astype(np.int8).tobytes(), expected.astype(np.int8).tobytes())
-    order = code_order(program, prepared.calibration.functions()) if keeps_code(prepared.target) else ()
+    functions = {name: fit.functions for name, fit in prepared.calibration.kernels.items()}
+    order = code_order(program, functions) if keeps_code(prepared.target) else ()
     return emit(program, prepared.target, prepared.kernels, scale, sample, order)
 
 
