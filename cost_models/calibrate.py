@@ -20,7 +20,6 @@ from cost_models.code_stalls import (
     keeps_code,
     turns_of,
 )
-from cost_models.stalls import call_bytes
 from dse.ir import Array
 from dse.kernel import Kernel
 from dse.target import Target
@@ -72,18 +71,18 @@ def shape_text(sizes: Mapping[str, int]) -> str:
 
 @dataclass(frozen=True)
 class ColdCall:
-    """One call with empty caches: its integer arguments, operands in flash (name -> bytes), wait states -> cycles, and
-    misses of the code cache with the most wait states."""
+    """One call with empty caches: its integer arguments, wait states -> cycles, and the misses of both caches with the most
+    wait states."""
 
     sizes: Mapping[str, int]
-    flash: Mapping[str, int]
     cycles: Mapping[int, int]
     code_misses: int
+    data_misses: int
 
 
 def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target: Target) -> KernelFit:
-    """The fit with what cold calls lose on code: their stalls at the most wait states less those of data, which are known
-    (non-negative least squares, weighted as the cycles are); at fewer wait states a share of it, from the calls that were
+    """The fit with what cold calls lose on code: their stalls at the most wait states less those of data, which are
+    counted (non-negative least squares, weighted as the cycles are); at fewer wait states a share of it, from the calls that were
     made at all of them."""
     if target.data_cache is None or not calls:
         return fit
@@ -92,8 +91,7 @@ def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target
     states = sorted(calls[0].cycles)
     most, prefetches = states[-1], target.code_cache is not None and target.code_cache.prefetch
     fills = {state: fill_cycles(flash, state) for state in states}
-    missed = [call_bytes(kernel.op, kernel.layout, c.sizes, target.data_cache, c.flash) for c in calls]
-    units = np.array(missed) / target.data_cache.fill_bytes
+    units = np.array([call.data_misses for call in calls])
 
     def lost(state: int) -> Array:
         if not prefetches:  # every miss waits as long
@@ -227,9 +225,9 @@ def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
 
 # Every entry of the depth into an unrolled loop, each with every way to go over rows and columns.
 _LOOP_PAIRS = (*range(1, ENTRIES + 1), 33, 40, 47)
-_LOOP_MN = tuple((m, n) for m in (1, 3, 7, 10) for n in (2, 3, 12, 13, 14, 19, 28))
+_LOOP_MN = tuple((m, n) for m in (1, 3, 10, 35) for n in (2, 3, 12, 13, 14, 19, 58))
 _LOOP_MN_FOUR = tuple(  # four rows, then each rest; 2 x 2 is what is left of an ECGFormer head
-    (m, n) for m in (1, 2, 3, 5, 6, 7, 8, 9) for n in (2, 3, 12, 13) if (m, n) != (2, 2)
+    (m, n) for m in (1, 2, 3, 5, 6, 7, 8, 38) for n in (2, 3, 12, 33) if (m, n) != (2, 2)
 )
 _LOOP_MN_ONCE = tuple((m, n) for m in (1, 3, 10) for n in (2, 3, 12, 14, 19))
 

@@ -47,11 +47,12 @@ def entry(z: Sizes) -> int:
 
 def loop_counts(z: Sizes) -> dict[str, int]:
     """How often a product kernel turns each loop of its nest: blocks of rows, pairs of them and the odd last one (an only
-    row runs other code than one after pairs), each with how it goes over columns: at all, by four, and what remains. And
-    whether it does."""
+    row of a block runs other code than one after pairs), each with how it goes over columns: at all, by four, and what
+    remains. And whether it does."""
     m, (fours, rest) = z["m"], divmod(z["n"], 4)
     blocks = -(-m // BLOCK_ROWS) if z.get("x_panels") == 0 else 1
-    rows = {"block": blocks * (m > 1), "pair": m // 2, "last": m % 2 * (m > 1), "only": int(m == 1)}
+    only = int(m == 1 or (m % BLOCK_ROWS == 1 and z.get("x_panels") == 0))
+    rows = {"block": blocks - only, "pair": m // 2, "last": m % 2 - only, "only": only}
     narrow, three = int(rest in (1, 2)), int(rest == 3)
     wide = int(fours > 0)
     columns = {"": wide, " four": fours, " narrow": narrow * wide, " three": three * wide}
@@ -65,13 +66,18 @@ def four_row_counts(z: Sizes) -> dict[str, int]:
     the last block by the rows behind, after panels of four or alone."""
     m, pairs, odd = z["m"], -(-z["n"] // 2), z["n"] % 2
     behind = m % 4 if m % 4 != 1 or m == 1 else 5
-    blocks = max(1, (m + BLOCK_ROWS - 2) // BLOCK_ROWS)
+    blocks = four_row_blocks(m)
     alone = m - BLOCK_ROWS * (blocks - 1) == behind
     rows = {"block": blocks, "full": blocks - (behind > 0)}
     for count in (1, 2, 3, 5):
         rows |= {f"{count}": int(behind == count and not alone), f"{count} alone": int(behind == count and alone)}
     found = {row + column: a * b for row, a in rows.items() for column, b in (("", 1), (" pair", pairs), (" odd", odd))}
     return found | {f"{loop}{ONCE}": int(turns > 0) for loop, turns in found.items()}
+
+
+def four_row_blocks(m: int) -> int:
+    """Blocks of rows of such a kernel: the last takes one more, so that no single row is left."""
+    return max(1, (m + BLOCK_ROWS - 2) // BLOCK_ROWS)
 
 
 def turns_of(kernel: Kernel, z: Sizes) -> dict[str, int]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cost_models.calibration import Calibration
-from cost_models.code_stalls import BLOCK_ROWS, code_cycles, exact, fill_cycles
+from cost_models.code_stalls import BLOCK_ROWS, code_cycles, exact, fill_cycles, four_row_blocks, has_four_rows
 from cost_models.counts import CallCount, Sizes, call_traffic
 from cost_models.sets import Piece, lost_share, reach
 from dse.kernel import Kernel
@@ -47,15 +47,16 @@ def _place(buffer: Buffer) -> str:
 
 @dataclass(frozen=True)
 class _Touch:
-    """An operand of a call in a slow memory: bytes that a turn touches, bytes that miss over all turns, and the share of
-    the cache's sets that it can lie in."""
+    """An operand of a call in a slow memory: bytes that a turn touches, in chunks at a stride (0: as one), and bytes that
+    miss over all turns."""
 
     pointer: Pointer
     region: Region
     place: str
     bytes: float
     missed: float
-    reach: float
+    chunk: float
+    stride: int
 
     def kept(self, turns: float) -> _Touch:
         """The same where, in that many turns, what it touches first is still cached."""
@@ -66,7 +67,16 @@ class _Touch:
 class _Visit:
     item: CallCount
     touches: tuple[_Touch, ...]
-    again: float  # bytes of weights that one call reads again
+    again: float  # bytes of weights and channel records that one call reads again
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """The slow operands' homes, the cache before them, and the kernels that make the calls."""
+
+    homes: Mapping[str, _Home]
+    cache: Cache
+    kernels: Mapping[str, Kernel]
 
 
 def slow_regions(target: Target, wait_states: int) -> dict[str, Region]:
@@ -94,7 +104,7 @@ def stage_stalls(
     homes |= {c.name: _Home(slow["flash"], c.name) for c in program.constants}
     fill = fill_cycles(slow["flash"], wait_states)
     found = []
-    visits = _visit(stage.body, {}, homes, cache)
+    visits = _visit(stage.body, {}, _Memory(homes, cache, kernels))
     if recent is not None:
         visits = _warm(visits, recent, {_place(b) for b in program.buffers}, cache)
     for visit in visits:
@@ -134,23 +144,23 @@ def _warm(visits: list[_Visit], recent: dict[str, float], buffers: set[str], cac
     return found
 
 
-def _visit(body: tuple[Node, ...], sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) -> list[_Visit]:
+def _visit(body: tuple[Node, ...], sizes: Sizes, memory: _Memory) -> list[_Visit]:
     """The calls of a body; of what one of its calls or loops touched before, only what did not stay misses again."""
     found: list[_Visit] = []
     seen: dict[str, int] = {}
     for node in body:
         begin = len(found)
         if isinstance(node, Loop):
-            found += _loop(node, sizes, homes, cache)
+            found += _loop(node, sizes, memory)
         elif isinstance(node, Call):
-            found.append(_call(node, sizes, homes, cache))
+            found.append(_call(node, sizes, memory))
         here: dict[str, int] = {}
         for index in range(begin, len(found)):
             touches = []
             for touch in found[index].touches:
                 base = touch.place
                 known = base in seen and base not in here
-                touches.append(touch.kept(1 - _lost(base, found, seen[base], index, cache)) if known else touch)
+                touches.append(touch.kept(1 - _lost(base, found, seen[base], index, memory.cache)) if known else touch)
             here |= {touch.place: index for touch in touches}
             found[index] = replace(found[index], touches=tuple(touches))
         seen |= here
@@ -169,19 +179,19 @@ def _lost(base: str, visits: list[_Visit], last: int, first: int, cache: Cache) 
             size = touch.bytes * (1.0 if name == base else weight)
             size += most[name].bytes if weight < 1 and name != base and name in most else 0.0
             if name not in most or most[name].bytes < size:
-                most[name] = Piece(min(size, touch.bytes), touch.reach)
+                most[name] = Piece(min(size, touch.bytes), reach(touch.chunk, touch.stride, cache))
     own = most.pop(base)
     return lost_share(own, most.values(), cache)
 
 
-def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) -> list[_Visit]:
+def _loop(loop: Loop, sizes: Sizes, memory: _Memory) -> list[_Visit]:
     """A loop's calls over all its turns: full ones, then the ragged last."""
     full, rest = divmod(loop.extent.evaluate(sizes), loop.step)
     found: list[_Visit] = []
     for count, turns in ((loop.step, full), (rest, int(rest > 0))):
         if turns == 0:
             continue
-        inner = _visit(loop.body, dict(sizes) | {f"{loop.var}_n": count}, homes, cache)
+        inner = _visit(loop.body, dict(sizes) | {f"{loop.var}_n": count}, memory)
         new = int(not found)  # the ragged turn finds what the others have left
         last = {touch.place: index for index, visit in enumerate(inner) for touch in visit.touches}
         seen: set[str] = set()
@@ -189,9 +199,9 @@ def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) ->
             touches = []
             for touch in visit.touches:
                 base, lost = touch.place, 1.0
-                if base not in seen and turns > new and not _moves(touch, loop.var):
-                    lost = _lost(base, inner, last[base], index, cache)
-                touches.append(_over(touch, loop.var, turns, new, lost))
+                if base not in seen and turns > new and not _move(touch, loop):
+                    lost = _lost(base, inner, last[base], index, memory.cache)
+                touches.append(_over(touch, loop, turns, new, lost))
             seen |= {touch.place for touch in touches}
             found.append(
                 replace(visit, item=replace(visit.item, times=visit.item.times * turns), touches=tuple(touches))
@@ -199,45 +209,50 @@ def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) ->
     return found
 
 
-def _moves(touch: _Touch, var: str) -> bool:
-    return any(symbol == var for symbol, _ in touch.pointer.offset_bytes.terms)
+def _move(touch: _Touch, loop: Loop) -> int:
+    """Bytes from where an operand lies in one turn to where it does in the next."""
+    return sum(factor for symbol, factor in touch.pointer.offset_bytes.terms if symbol == loop.var) * loop.step
 
 
-def _over(touch: _Touch, var: str, turns: int, new: int, lost: float) -> _Touch:
-    """The same operand over the turns of a loop: in the first `new` it is not cached, in others `lost` of it is not."""
-    if _moves(touch, var):
-        return replace(touch, bytes=touch.bytes * turns, missed=touch.missed * turns)
+def _over(touch: _Touch, loop: Loop, turns: int, new: int, lost: float) -> _Touch:
+    """The same operand over the turns of a loop: in the first `new` it is not cached, in others `lost` of it is not. What
+    moves by less than its stride fills the gaps."""
+    if move := _move(touch, loop):
+        chunk = touch.chunk + min(abs(move), touch.chunk) * (turns - 1) * (abs(move) < touch.stride)
+        return replace(touch, bytes=touch.bytes * turns, missed=touch.missed * turns, chunk=chunk)
     return replace(touch, missed=touch.missed * turns).kept((1 - lost) * (turns - new))
 
 
-def _call(call: Call, sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) -> _Visit:
+def _call(call: Call, sizes: Sizes, memory: _Memory) -> _Visit:
     values = {k: v.evaluate(sizes) if v.terms else v.const for k, v in call.arguments if isinstance(v, Affine)}
     pointers = {k: v for k, v in call.arguments if isinstance(v, Pointer)}
     traffic = {field: max(moved) for field, moved in call_traffic(call, values).items()}
+    kernel, cache = memory.kernels[call.kernel], memory.cache
     if "scratch" in pointers and call.op.startswith("linear_"):
         traffic["scratch"] = 2 * min(values["m"], BLOCK_ROWS) * even(values["k"])
     slow = {
         field: touched_bytes(call.op, field, values, size)
         for field, size in traffic.items()
-        if pointers[field].base in homes
+        if pointers[field].base in memory.homes
     }
     touches = []
     for field, size in slow.items():
-        piece, passes = Piece(size, _reach(field, call.layout, values, cache)), passes_over(call.op, field, values)
+        chunk, stride = _chunks(field, call.layout, values)
+        piece, passes = Piece(size, reach(chunk, stride, cache)), passes_over(kernel, field, values)
         if passes > 1:  # what passes by meanwhile: a share of all the rest
             rest = sum(other for name, other in slow.items() if name != field) / passes
             passes = 1 + (passes - 1) * lost_share(piece, (Piece(rest),), cache)
-        home = homes[pointers[field].base]
-        touches.append(_Touch(pointers[field], home.region, home.place, size, size * passes, piece.reach))
-    return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(call.op, call.layout, values, cache))
+        home = memory.homes[pointers[field].base]
+        touches.append(_Touch(pointers[field], home.region, home.place, size, size * passes, chunk, stride))
+    return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(kernel, values, cache))
 
 
-def _reach(field: str, layout: str, z: Sizes, cache: Cache) -> float:
-    """The share of the cache's sets that an operand can lie in: columns by four, or rows, of the depth at their stride."""
+def _chunks(field: str, layout: str, z: Sizes) -> tuple[float, int]:
+    """(bytes, stride) of the chunks of an operand: columns by four, or rows, of the depth; (0, 0) where all is one."""
     if f"{field}_stride" not in z or "k" not in z or field in ("y", "r"):
-        return 1.0
+        return 0.0, 0
     depth = even(z["k"]) * (RIGHT[layout].element_bytes if field == "w" else 1)
-    return reach(4 * depth if z.get(f"{field}_panels", 1) else z["k"], z[f"{field}_stride"], cache)
+    return 4 * depth if z.get(f"{field}_panels", 1) else z["k"], z[f"{field}_stride"]
 
 
 def touched_bytes(op: str, field: str, z: Sizes, size: float) -> float:
@@ -248,31 +263,46 @@ def touched_bytes(op: str, field: str, z: Sizes, size: float) -> float:
     return size * (1 - (1 - 8 / size) ** lookups)
 
 
-def again_bytes(op: str, layout: str, z: Sizes, cache: Cache) -> float:
-    """Bytes of weights that a call reads again: all of them for every further pair of rows, when the four columns that a
-    pair reads do not stay in the cache until the next pair; else for every further block of rows that it unpacks."""
-    if not op.startswith("linear_") or layout not in ("quads", "pairs"):
+def again_bytes(kernel: Kernel, z: Sizes, cache: Cache) -> float:
+    """Bytes of weights and channel records that a call reads again: for every further tile of rows, when the four columns
+    that tiles read do not stay in the cache until the next; else for every further block of rows."""
+    if not kernel.op.startswith("linear_") or kernel.layout not in ("columns", "quads", "pairs"):
         return 0.0
-    depth_bytes = even(z["k"]) * RIGHT[layout].element_bytes
-    weights = even(z["n"]) * depth_bytes
-    if 4 * depth_bytes > cache.size_bytes - SPARE_BYTES:
-        return weights * ((z["m"] + 1) // 2 - 1)
-    if z["x_panels"]:
-        return 0.0
-    lost = lost_share(Piece(weights, _reach("w", layout, z, cache)), (), cache)
-    return weights * (-(-z["m"] // BLOCK_ROWS) - 1) * lost
+    right = RIGHT[kernel.layout]
+    depth_bytes = right.depth(z["k"]) * right.element_bytes
+    weights = (z["n"] if right.group == 1 else even(z["n"])) * depth_bytes
+    records = 8 * z["n"] * (kernel.op != "linear_add")
+    blocks, tiles = blocks_and_tiles(kernel, z)
+    if right.group > 1 and 4 * depth_bytes > cache.size_bytes - SPARE_BYTES:
+        return weights * (tiles - 1) + records * (blocks - 1)
+    own = Piece(weights, reach(right.group * depth_bytes, z["w_stride"], cache))
+    return (weights + records) * (blocks - 1) * lost_share(own, (Piece(records),), cache)
 
 
-def passes_over(op: str, field: str, z: Sizes) -> float:
-    """How often a call goes over an operand: rows in panels, unpacked or not, for every four columns, keys and values for
-    every pair of rows."""
-    if op.startswith("linear_") and field in ("x", "scratch"):
+def blocks_and_tiles(kernel: Kernel, z: Sizes) -> tuple[int, int]:
+    """How often a linear call goes over all of its weights, and over the four columns that lie side by side: for every row
+    (columns), for every pair of rows, or for every panel of up to four rows twice, two columns at a time."""
+    m = z["m"]
+    if RIGHT[kernel.layout].group == 1:
+        return m, m
+    if has_four_rows(kernel):
+        panels = m // 4 + (m % 4 > 0) + (m % 4 == 1 and m > 1)
+        return four_row_blocks(m), 2 * panels
+    return 1 if z["x_panels"] else -(-m // BLOCK_ROWS), (m + 1) // 2
+
+
+def passes_over(kernel: Kernel, field: str, z: Sizes) -> float:
+    """How often a call goes over an operand: rows in panels, unpacked or not, for every four columns (two where they are
+    panels of four rows), keys and values for every pair of rows."""
+    if kernel.op.startswith("linear_") and field in ("x", "scratch"):
+        if has_four_rows(kernel):
+            return max(1, four_row_blocks(z["m"]) * ((z["n"] + 1) // 2)) if field == "scratch" else 1
         blocks = -(-z["m"] // BLOCK_ROWS) if field == "scratch" else int(z["x_panels"])
         return max(1, blocks * ((z["n"] + 3) // 4))
     return (z["m"] + 1) // 2 if field in ("keys", "values") else 1
 
 
-def call_bytes(op: str, layout: str, z: Sizes, cache: Cache, flash: Mapping[str, float]) -> float:
+def call_bytes(kernel: Kernel, z: Sizes, cache: Cache, flash: Mapping[str, float]) -> float:
     """Bytes that one cold call misses in flash. flash: operand there -> its bytes."""
-    once = sum(touched_bytes(op, field, z, size) for field, size in flash.items())
-    return once + again_bytes(op, layout, z, cache)
+    once = sum(touched_bytes(kernel.op, field, z, size) for field, size in flash.items())
+    return once + again_bytes(kernel, z, cache)

@@ -120,19 +120,17 @@ def _cold_calls(
     elf = build_bench(program, target, kernels, folder)
     symbols = stage_symbols([stage.name for stage in program.stages])
     found: dict[int, list[int]] = {}
-    misses: list[int] = []
+    misses: list[tuple[int, int]] = []
     for state in states:
         device = open_device(elf, target, state)
         device.boot()
         fill(device, program)
         runs = [device.call(symbol) for symbol in symbols]  # a call starts with empty caches
-        found[state], misses = [run.cycles for run in runs], [run.code_misses for run in runs]
+        found[state], misses = [run.cycles for run in runs], [(run.code_misses, run.data_misses) for run in runs]
     integers = [{k: v.const for k, v in call.arguments if isinstance(v, Affine)} for call, _ in calls]
     return [
-        ColdCall(
-            sizes, flash_operands(call, sizes, items), {state: found[state][index] for state in states}, misses[index]
-        )
-        for index, ((call, items), sizes) in enumerate(zip(calls, integers, strict=True))
+        ColdCall(sizes, {state: found[state][index] for state in states}, *misses[index])
+        for index, sizes in enumerate(integers)
     ]
 
 

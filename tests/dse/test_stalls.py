@@ -55,7 +55,7 @@ def test_weights_miss_as_often_as_in_the_emulated_cache(target, tmp_path):
     for symbol, (call, items) in zip(stage_symbols([s.name for s in program.stages]), calls, strict=True):
         sizes = {name: value.const for name, value in call.arguments if isinstance(value, Affine)}
         flash = flash_operands(call, sizes, items)
-        missed = call_bytes(kernel.op, kernel.layout, sizes, board.data_cache, flash) / board.data_cache.fill_bytes
+        missed = call_bytes(kernel, sizes, board.data_cache, flash) / board.data_cache.fill_bytes
         assert device.call(symbol).data_misses == pytest.approx(missed, rel=0.1, abs=6), sizes
 
 
