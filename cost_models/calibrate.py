@@ -17,6 +17,7 @@ from cost_models.code_stalls import (
     fill_cycles,
     has_four_rows,
     has_loops,
+    has_small_heads,
     keeps_code,
     turns_of,
 )
@@ -81,8 +82,8 @@ class ColdCall:
 
 
 def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target: Target) -> KernelFit:
-    """The fit with what cold calls lose on code: their stalls at the most wait states less those of data, which are
-    counted (non-negative least squares, weighted as the cycles are); at fewer wait states a share of it, from the calls that were
+    """The fit with what cold calls lose on code: their stalls at the most wait states less those of data, both counted
+    (non-negative least squares, weighted as the cycles are); at fewer wait states a share of it, from the calls that were
     made at all of them."""
     if target.data_cache is None or not calls:
         return fit
@@ -91,13 +92,14 @@ def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target
     states = sorted(calls[0].cycles)
     most, prefetches = states[-1], target.code_cache is not None and target.code_cache.prefetch
     fills = {state: fill_cycles(flash, state) for state in states}
-    units = np.array([call.data_misses for call in calls])
+    units = np.array([call.data_misses for call in calls], float)
 
     def lost(state: int) -> Array:
         if not prefetches:  # every miss waits as long
             return np.array([float(call.code_misses * fills[state]) for call in calls])
         cycles = np.array([call.cycles.get(state, 0) - call.cycles[0] for call in calls], float)
-        return np.maximum(cycles - units * fills[state], 0.0)
+        stalls: Array = np.maximum(cycles - units * fills[state], 0.0)
+        return stalls
 
     total = np.array([call.cycles[most] for call in calls], float)
     weights = 1 / np.sqrt(total)
@@ -229,6 +231,7 @@ _LOOP_MN = tuple((m, n) for m in (1, 3, 10, 35) for n in (2, 3, 12, 13, 14, 19, 
 _LOOP_MN_FOUR = tuple(  # four rows, then each rest; 2 x 2 is what is left of an ECGFormer head
     (m, n) for m in (1, 2, 3, 5, 6, 7, 8, 38) for n in (2, 3, 12, 33) if (m, n) != (2, 2)
 )
+_LOOP_MN_SMALL = tuple((m, n) for m in (1, 3, 10, 35) for n in (*range(1, 8), 9, 12, 14, 19, 45, 46, 47, 48))
 _LOOP_MN_ONCE = tuple((m, n) for m in (1, 3, 10) for n in (2, 3, 12, 14, 19))
 
 
@@ -238,11 +241,13 @@ def loop_shapes(kernel: Kernel, keeps: bool) -> tuple[dict[str, int], ...]:
     if not has_loops(kernel):
         return ()
     source = {"linear": "x_panels", "probs": "q_panels", "attend": "e_panels"}[kernel.op.split("_")[0]]
+    ways = _LOOP_MN_FOUR if has_four_rows(kernel) else _LOOP_MN_SMALL if has_small_heads(kernel) else _LOOP_MN
     found = []
     for i, pairs in enumerate(_LOOP_PAIRS):
-        for j, (m, n) in enumerate(_LOOP_MN_ONCE if keeps else _LOOP_MN_FOUR if has_four_rows(kernel) else _LOOP_MN):
+        for j, (m, n) in enumerate(_LOOP_MN_ONCE if keeps else ways):
             sizes = {"m": m, "n": n + n % 2 * _even_columns(kernel.op), "k": 2 * pairs - ((i + j) % 3 == 0)}
-            found.append(sizes | ({source: 1} if (i + j) % 2 else {}))
+            both = ({}, {source: 1}) if source != "x_panels" else ({source: 1} if (i + j) % 2 else {},)
+            found += [sizes | panels for panels in both]
     return tuple(sizes for sizes in found if _serves(kernel, sizes))
 
 

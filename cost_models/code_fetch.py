@@ -108,7 +108,7 @@ class CodeFetch:
         return 1 - known / max(1, sum(functions.values()))
 
     def _lost_share(self, cold: Cold, around: Iterable[Span]) -> float:
-        """Of the code of these kernels and around their calls the share that does not stay while it runs again and again."""
+        """Of the code of these kernels and around calls the share that does not stay while it runs again and again."""
         if self._cache is None or not cold:
             return 0.0
         shares: dict[str, float] = {}

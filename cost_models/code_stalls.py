@@ -75,19 +75,37 @@ def four_row_counts(z: Sizes) -> dict[str, int]:
     return found | {f"{loop}{ONCE}": int(turns > 0) for loop, turns in found.items()}
 
 
+def small_head_counts(z: Sizes) -> dict[str, int]:
+    """The same of a kernel that keeps the words of two rows in registers: a turn runs other code for every number of
+    columns up to seven, then for what remains of four."""
+    m, n = z["m"], z["n"]
+    columns = n if n < 8 else 8 + n % 4
+    found = {f"{row} {columns}": turns for row, turns in (("pair", m // 2), ("last", m % 2)) if turns}
+    return found | {f"{loop}{ONCE}": 1 for loop in found}
+
+
 def four_row_blocks(m: int) -> int:
     """Blocks of rows of such a kernel: the last takes one more, so that no single row is left."""
     return max(1, (m + BLOCK_ROWS - 2) // BLOCK_ROWS)
 
 
 def turns_of(kernel: Kernel, z: Sizes) -> dict[str, int]:
-    """How often a call of a product kernel turns each loop of its nest."""
-    return four_row_counts(z) if has_four_rows(kernel) else loop_counts(z)
+    """How often a call of a product kernel turns each loop of its nest. Where rows of queries or of the map are panels
+    nothing is unpacked between tiles: other loops."""
+    count = four_row_counts if has_four_rows(kernel) else small_head_counts if has_small_heads(kernel) else loop_counts
+    counts = count(z)
+    panels = z.get("q_panels", 0) or z.get("e_panels", 0)
+    return {f"panels {loop}": turns for loop, turns in counts.items()} if panels else counts
 
 
 def has_four_rows(kernel: Kernel) -> bool:
     """True for a kernel on panels of four rows: it has tiles of as many."""
     return any(name == "tile4" for name, _ in kernel.terms)
+
+
+def has_small_heads(kernel: Kernel) -> bool:
+    """True for a kernel that keeps the words of two rows of queries in registers, for every key."""
+    return any(name == "keys2" for name, _ in kernel.terms)
 
 
 def has_loops(kernel: Kernel) -> bool:
@@ -115,7 +133,7 @@ def code_cycles(
         known = sum(value * features[feature] for feature, value in fit.stalls.items())
         if fit.loop_stalls:
             counts, at = turns_of(kernels[name], sizes), entry(sizes)
-            known += sum(prices[at] * counts[loop] for loop, prices in fit.loop_stalls.items())
+            known += sum(prices[at] * counts.get(loop, 0) for loop, prices in fit.loop_stalls.items())
         calibration.priced[key] = known
     if not known:
         return 0.0

@@ -240,7 +240,7 @@ def _call(call: Call, sizes: Sizes, memory: _Memory) -> _Visit:
         chunk, stride = _chunks(field, call.layout, values)
         piece, passes = Piece(size, reach(chunk, stride, cache)), passes_over(kernel, field, values)
         if passes > 1:  # what passes by meanwhile: a share of all the rest
-            rest = sum(other for name, other in slow.items() if name != field) / passes
+            rest = sum(other for name, other in slow.items() if name != field) / passes + SPARE_BYTES
             passes = 1 + (passes - 1) * lost_share(piece, (Piece(rest),), cache)
         home = memory.homes[pointers[field].base]
         touches.append(_Touch(pointers[field], home.region, home.place, size, size * passes, chunk, stride))
@@ -286,23 +286,24 @@ def blocks_and_tiles(kernel: Kernel, z: Sizes) -> tuple[int, int]:
     if RIGHT[kernel.layout].group == 1:
         return m, m
     if has_four_rows(kernel):
-        panels = m // 4 + (m % 4 > 0) + (m % 4 == 1 and m > 1)
-        return four_row_blocks(m), 2 * panels
+        return four_row_blocks(m), 2 * ((m + 3) // 4)
     return 1 if z["x_panels"] else -(-m // BLOCK_ROWS), (m + 1) // 2
+
+
+def walk(kernel: Kernel) -> tuple[bool, bool]:
+    """What of a kernel decides how often it goes over its operands, besides their layouts."""
+    return has_four_rows(kernel), kernel.isa == "any"
 
 
 def passes_over(kernel: Kernel, field: str, z: Sizes) -> float:
     """How often a call goes over an operand: rows in panels, unpacked or not, for every four columns (two where they are
-    panels of four rows), keys and values for every pair of rows."""
+    panels of four rows), keys, values and records of narrow for every pair of rows, other records for every row."""
     if kernel.op.startswith("linear_") and field in ("x", "scratch"):
         if has_four_rows(kernel):
-            return max(1, four_row_blocks(z["m"]) * ((z["n"] + 1) // 2)) if field == "scratch" else 1
+            return four_row_blocks(z["m"]) * ((z["n"] + 1) // 2) if field == "scratch" else 1
         blocks = -(-z["m"] // BLOCK_ROWS) if field == "scratch" else int(z["x_panels"])
         return max(1, blocks * ((z["n"] + 3) // 4))
-    return (z["m"] + 1) // 2 if field in ("keys", "values") else 1
-
-
-def call_bytes(kernel: Kernel, z: Sizes, cache: Cache, flash: Mapping[str, float]) -> float:
-    """Bytes that one cold call misses in flash. flash: operand there -> its bytes."""
-    once = sum(touched_bytes(kernel.op, field, z, size) for field, size in flash.items())
-    return once + again_bytes(kernel, z, cache)
+    one_by_one = kernel.isa == "any" or kernel.op == "layernorm"
+    if field in ("keys", "values") or (field == "channel" and kernel.op in ("narrow", "layernorm")):
+        return z["m"] if one_by_one else (z["m"] + 1) // 2
+    return 1

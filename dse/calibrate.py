@@ -37,7 +37,7 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
             measured, functions, cold = run_calls(kernel, _shapes_on(kernel, target), target, kernels, Path(scratch))
             fit = replace(fit_kernel(kernel, measured, functions), fetch_cycles=cold)
             fits[kernel.name] = fit_stalls(kernel, fit, run_cold(kernel, target, kernels, Path(scratch)), target)
-        runs = schedule_runs(target, kernels, Path(scratch))
+        runs = schedule_runs(target, kernels, Path(scratch), {name: fit.functions for name, fit in fits.items()})
         code = fit_code([run.footprint for run in runs])
     result = Calibration(target.name, provenance(target, wanted), 0.0, 0.0, *code, fits)
     result = replace(result, errors=_errors(runs, target, kernels, result))
