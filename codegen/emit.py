@@ -114,6 +114,7 @@ def _context(
         "loads": any(stage.load for stage in program.stages),
         "begin": starts[None],
         "externals": sorted(set(program.constant_bytes()) - {"flash"}),
+        "alignment": max(4, target.data_cache.fill_bytes if target.data_cache else 0),  # of constants
         "constants": [_constant(c, names.constants[c.name]) for c in program.constants],
         "sample_input": _values(sample.input, "s8"),
         "sample_output": _values(sample.output, "s8"),

@@ -239,12 +239,14 @@ def _call(call: Call, sizes: Sizes, memory: _Memory) -> _Visit:
     for field, size in slow.items():
         chunk, stride = _chunks(field, call.layout, values)
         piece, passes = Piece(size, reach(chunk, stride, cache)), passes_over(kernel, field, values)
-        if passes > 1:  # what passes by meanwhile: a share of all the rest
+        if passes > 1:  # what passes by meanwhile: a share of all the rest, the weights of four columns for both pairs of them
             rest = sum(other for name, other in slow.items() if name != field) / passes + SPARE_BYTES
+            rest += slow.get("w", 0.0) / passes * (field == "scratch" and has_four_rows(kernel))
             passes = 1 + (passes - 1) * lost_share(piece, (Piece(rest),), cache)
         home = memory.homes[pointers[field].base]
         touches.append(_Touch(pointers[field], home.region, home.place, size, size * passes, chunk, stride))
-    return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(kernel, values, cache))
+    beside = sum(size for field, size in slow.items() if field not in ("w", "channel"))
+    return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(kernel, values, cache, beside))
 
 
 def _chunks(field: str, layout: str, z: Sizes) -> tuple[float, int]:
@@ -263,9 +265,10 @@ def touched_bytes(op: str, field: str, z: Sizes, size: float) -> float:
     return size * (1 - (1 - 8 / size) ** lookups)
 
 
-def again_bytes(kernel: Kernel, z: Sizes, cache: Cache) -> float:
+def again_bytes(kernel: Kernel, z: Sizes, cache: Cache, beside: float) -> float:
     """Bytes of weights and channel records that a call reads again: for every further tile of rows, when the four columns
-    that tiles read do not stay in the cache until the next; else for every further block of rows."""
+    that tiles read do not stay in the cache until the next; else for every further block of rows. beside: bytes of its
+    other operands in slow memories."""
     if not kernel.op.startswith("linear_") or kernel.layout not in ("columns", "quads", "pairs"):
         return 0.0
     right = RIGHT[kernel.layout]
@@ -276,7 +279,7 @@ def again_bytes(kernel: Kernel, z: Sizes, cache: Cache) -> float:
     if right.group > 1 and 4 * depth_bytes > cache.size_bytes - SPARE_BYTES:
         return weights * (tiles - 1) + records * (blocks - 1)
     own = Piece(weights, reach(right.group * depth_bytes, z["w_stride"], cache))
-    return (weights + records) * (blocks - 1) * lost_share(own, (Piece(records),), cache)
+    return (weights + records) * (blocks - 1) * lost_share(own, (Piece(records + beside / blocks),), cache)
 
 
 def blocks_and_tiles(kernel: Kernel, z: Sizes) -> tuple[int, int]:
