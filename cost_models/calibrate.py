@@ -72,13 +72,14 @@ def shape_text(sizes: Mapping[str, int]) -> str:
 
 @dataclass(frozen=True)
 class ColdCall:
-    """One call with empty caches: its integer arguments, wait states -> cycles, and the misses of both caches with the most
-    wait states."""
+    """One call with empty caches: its integer arguments, wait states -> cycles, and with the most wait states the misses of
+    both caches and function -> lines of code that it ran."""
 
     sizes: Mapping[str, int]
     cycles: Mapping[int, int]
     code_misses: int
     data_misses: int
+    code_lines: Mapping[str, int]
 
 
 def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target: Target) -> KernelFit:
@@ -121,8 +122,15 @@ def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target
         stall_shares=tuple(shares.get(state, shares.get(most, 0.0)) for state in range(most + 1)),
         stall_fill=fills[most],
         cold_calls=" ".join(shape_text(call.sizes) for call in calls),
+        code_shares=_code_shares(fit, calls) if keeps_code(target) else {},
         stall_error=float(np.quantile(np.abs(code - lost(most)) / total, 0.95)),
     )
+
+
+def _code_shares(fit: KernelFit, calls: Sequence[ColdCall]) -> dict[str, float]:
+    """Function of a kernel -> its share of the lines that these calls ran."""
+    lines = {name: sum(call.code_lines.get(name, 0) for call in calls) for name in fit.functions}
+    return {name: count / sum(lines.values()) for name, count in lines.items()}
 
 
 def _stall_features(

@@ -101,22 +101,28 @@ class CodeFetch:
         return sum(cycles * self._new(kernel, seen) + self._site for kernel, cycles in cold.items())
 
     def _new(self, kernel: str, seen: set[str]) -> float:
-        """The share of a kernel's code that is not in these functions; they are added to them."""
-        functions = self._calibration.kernels[kernel].functions
-        known = sum(size for name, size in functions.items() if name in seen)
-        seen |= set(functions)
-        return 1 - known / max(1, sum(functions.values()))
+        """The share of what a kernel runs that is not in these functions; its own are added to them."""
+        shares = self._shares(kernel)
+        new = sum(share for name, share in shares.items() if name not in seen)
+        seen |= set(shares)
+        return new
+
+    def _shares(self, kernel: str) -> Mapping[str, float]:
+        """Function -> its share of what a kernel runs, by its size where that was not measured."""
+        fit = self._calibration.kernels[kernel]
+        size = max(1, sum(fit.functions.values()))
+        return fit.code_shares or {name: bytes / size for name, bytes in fit.functions.items()}
 
     def _lost_share(self, cold: Cold, around: Iterable[Span]) -> float:
         """Of the code of these kernels and around calls the share that does not stay while it runs again and again."""
         if self._cache is None or not cold:
             return 0.0
-        shares: dict[str, float] = {}
+        run: dict[str, float] = {}  # bytes
         for kernel, cycles in cold.items():
-            functions = self._calibration.kernels[kernel].functions
-            run = min(1.0, cycles / self._fill * self._cache.line_bytes / max(1, sum(functions.values())))
-            shares |= {name: max(run, shares.get(name, 0.0)) for name in functions if name in self._row.functions}
-        pieces = [(*self._row.functions[name], share) for name, share in shares.items()]
+            for name, share in self._shares(kernel).items():
+                run[name] = max(run.get(name, 0.0), share * cycles / self._fill * self._cache.line_bytes)
+        spans = {name: self._row.functions[name] for name in run if name in self._row.functions}
+        pieces = [(begin, end, min(1.0, run[name] / (end - begin))) for name, (begin, end) in spans.items()]
         pieces += [(*span, 1.0) for span in around]
         return overfilled(tuple(pieces), self._cache)
 

@@ -239,7 +239,9 @@ def _call(call: Call, sizes: Sizes, memory: _Memory) -> _Visit:
     for field, size in slow.items():
         chunk, stride = _chunks(field, call.layout, values)
         piece, passes = Piece(size, reach(chunk, stride, cache)), passes_over(kernel, field, values)
-        if passes > 1:  # what passes by meanwhile: a share of all the rest, the weights of four columns for both pairs of them
+        if (
+            passes > 1
+        ):  # what passes by meanwhile: a share of all the rest, the weights of four columns for both pairs of them
             rest = sum(other for name, other in slow.items() if name != field) / passes + SPARE_BYTES
             rest += slow.get("w", 0.0) / passes * (field == "scratch" and has_four_rows(kernel))
             passes = 1 + (passes - 1) * lost_share(piece, (Piece(rest),), cache)

@@ -13,6 +13,7 @@ import numpy as np
 
 from codegen.device import Device
 from codegen.device.elf import parse_elf
+from codegen.device.result import CallResult
 from codegen.emit import IoScale, Sample, emit
 from codegen.names import arena_symbol, stage_symbols
 from cost_models.calibrate import ColdCall, Footprint, Measurement, loop_shapes, shapes
@@ -120,17 +121,17 @@ def _cold_calls(
     elf = build_bench(program, target, kernels, folder)
     symbols = stage_symbols([stage.name for stage in program.stages])
     found: dict[int, list[int]] = {}
-    misses: list[tuple[int, int]] = []
+    runs: list[CallResult] = []
     for state in states:
         device = open_device(elf, target, state)
         device.boot()
         fill(device, program)
         runs = [device.call(symbol) for symbol in symbols]  # a call starts with empty caches
-        found[state], misses = [run.cycles for run in runs], [(run.code_misses, run.data_misses) for run in runs]
+        found[state] = [run.cycles for run in runs]
     integers = [{k: v.const for k, v in call.arguments if isinstance(v, Affine)} for call, _ in calls]
     return [
-        ColdCall(sizes, {state: found[state][index] for state in states}, *misses[index])
-        for index, sizes in enumerate(integers)
+        ColdCall(sizes, {s: found[s][index] for s in states}, run.code_misses, run.data_misses, run.code_lines)
+        for index, (sizes, run) in enumerate(zip(integers, runs, strict=True))
     ]
 
 
