@@ -14,7 +14,8 @@ from cost_models.code_fetch import CodeFetch
 from cost_models.code_stalls import fill_cycles, keeps_code
 from cost_models.counts import CallCount, count_calls, moved_bytes
 from cost_models.model import call_cycles, stage_cycles
-from cost_models.stalls import Stalled, cold_code_cycles, slow_regions, stage_stalls, walk
+from cost_models.operands import walk
+from cost_models.stalls import Stalled, cold_code_cycles, slow_regions, stage_stalls
 from dse.alloc import live_spans
 from dse.builder import Asked
 from dse.cost import PartCost

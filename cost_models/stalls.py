@@ -13,15 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cost_models.calibration import Calibration
-from cost_models.code_stalls import BLOCK_ROWS, code_cycles, exact, fill_cycles, four_row_blocks, has_four_rows
+from cost_models.code_stalls import BLOCK_ROWS, code_cycles, exact, fill_cycles
 from cost_models.counts import CallCount, Sizes, call_traffic
+from cost_models.operands import SPARE_BYTES, Walk, again_bytes, chunks, passes_over, touched_bytes, walk
 from cost_models.sets import Piece, lost_share, reach
 from dse.kernel import Kernel
-from dse.layout import RIGHT, even
-from dse.program import Affine, Buffer, Call, Loop, Node, Pointer, Program, Stage
+from dse.layout import even
+from dse.program import Affine, Buffer, Call, Loop, Node, Pointer, Program, Stage, calls_in
 from dse.target import Cache, Region, Target
-
-SPARE_BYTES = 32  # of a data cache: what else a kernel reads from flash between two tiles
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ def _place(buffer: Buffer) -> str:
 
 @dataclass(frozen=True)
 class _Touch:
-    """An operand of a call in a slow memory: bytes that a turn touches, in chunks at a stride (0: as one), and bytes that
-    miss over all turns."""
+    """An operand of a call in a slow memory: bytes that a turn touches, in chunks at a stride (0: as one), bytes that miss
+    over all turns, and the share of the cache's sets that it can lie in."""
 
     pointer: Pointer
     region: Region
@@ -57,6 +56,7 @@ class _Touch:
     missed: float
     chunk: float
     stride: int
+    reach: float
 
     def kept(self, turns: float) -> _Touch:
         """The same where, in that many turns, what it touches first is still cached."""
@@ -72,11 +72,11 @@ class _Visit:
 
 @dataclass(frozen=True)
 class _Memory:
-    """The slow operands' homes, the cache before them, and the kernels that make the calls."""
+    """The slow operands' homes, the cache before them, and how the kernels of a stage go over them."""
 
     homes: Mapping[str, _Home]
     cache: Cache
-    kernels: Mapping[str, Kernel]
+    walks: Mapping[str, Walk]
 
 
 def slow_regions(target: Target, wait_states: int) -> dict[str, Region]:
@@ -104,7 +104,8 @@ def stage_stalls(
     homes |= {c.name: _Home(slow["flash"], c.name) for c in program.constants}
     fill = fill_cycles(slow["flash"], wait_states)
     found = []
-    visits = _visit(stage.body, {}, _Memory(homes, cache, kernels))
+    walks = {name: walk(kernels[name]) for name in {call.kernel for call in calls_in(stage.body)}}
+    visits = _visit(stage.body, {}, _Memory(homes, cache, walks))
     if recent is not None:
         visits = _warm(visits, recent, {_place(b) for b in program.buffers}, cache)
     for visit in visits:
@@ -179,7 +180,7 @@ def _lost(base: str, visits: list[_Visit], last: int, first: int, cache: Cache) 
             size = touch.bytes * (1.0 if name == base else weight)
             size += most[name].bytes if weight < 1 and name != base and name in most else 0.0
             if name not in most or most[name].bytes < size:
-                most[name] = Piece(min(size, touch.bytes), reach(touch.chunk, touch.stride, cache))
+                most[name] = Piece(min(size, touch.bytes), touch.reach)
     own = most.pop(base)
     return lost_share(own, most.values(), cache)
 
@@ -201,7 +202,7 @@ def _loop(loop: Loop, sizes: Sizes, memory: _Memory) -> list[_Visit]:
                 base, lost = touch.place, 1.0
                 if base not in seen and turns > new and not _move(touch, loop):
                     lost = _lost(base, inner, last[base], index, memory.cache)
-                touches.append(_over(touch, loop, turns, new, lost))
+                touches.append(_over(touch, loop, turns, new, lost, memory.cache))
             seen |= {touch.place for touch in touches}
             found.append(
                 replace(visit, item=replace(visit.item, times=visit.item.times * turns), touches=tuple(touches))
@@ -214,12 +215,15 @@ def _move(touch: _Touch, loop: Loop) -> int:
     return sum(factor for symbol, factor in touch.pointer.offset_bytes.terms if symbol == loop.var) * loop.step
 
 
-def _over(touch: _Touch, loop: Loop, turns: int, new: int, lost: float) -> _Touch:
+def _over(touch: _Touch, loop: Loop, turns: int, new: int, lost: float, cache: Cache) -> _Touch:
     """The same operand over the turns of a loop: in the first `new` it is not cached, in others `lost` of it is not. What
     moves by less than its stride fills the gaps."""
-    if move := _move(touch, loop):
-        chunk = touch.chunk + min(abs(move), touch.chunk) * (turns - 1) * (abs(move) < touch.stride)
-        return replace(touch, bytes=touch.bytes * turns, missed=touch.missed * turns, chunk=chunk)
+    if move := abs(_move(touch, loop)):
+        touch = replace(touch, bytes=touch.bytes * turns, missed=touch.missed * turns)
+        if touch.reach < 1 and move < touch.stride:
+            chunk = touch.chunk + min(move, touch.chunk) * (turns - 1)
+            return replace(touch, chunk=chunk, reach=reach(chunk, touch.stride, cache))
+        return touch
     return replace(touch, missed=touch.missed * turns).kept((1 - lost) * (turns - new))
 
 
@@ -227,7 +231,7 @@ def _call(call: Call, sizes: Sizes, memory: _Memory) -> _Visit:
     values = {k: v.evaluate(sizes) if v.terms else v.const for k, v in call.arguments if isinstance(v, Affine)}
     pointers = {k: v for k, v in call.arguments if isinstance(v, Pointer)}
     traffic = {field: max(moved) for field, moved in call_traffic(call, values).items()}
-    kernel, cache = memory.kernels[call.kernel], memory.cache
+    way, cache = memory.walks[call.kernel], memory.cache
     if "scratch" in pointers and call.op.startswith("linear_"):
         traffic["scratch"] = 2 * min(values["m"], BLOCK_ROWS) * even(values["k"])
     slow = {
@@ -237,78 +241,17 @@ def _call(call: Call, sizes: Sizes, memory: _Memory) -> _Visit:
     }
     touches = []
     for field, size in slow.items():
-        chunk, stride = _chunks(field, call.layout, values)
-        piece, passes = Piece(size, reach(chunk, stride, cache)), passes_over(kernel, field, values)
+        chunk, stride = chunks(field, call.layout, values)
+        piece, passes = Piece(size, reach(chunk, stride, cache)), passes_over(way, field, values)
         if (
             passes > 1
         ):  # what passes by meanwhile: a share of all the rest, the weights of four columns for both pairs of them
             rest = sum(other for name, other in slow.items() if name != field) / passes + SPARE_BYTES
-            rest += slow.get("w", 0.0) / passes * (field == "scratch" and has_four_rows(kernel))
+            rest += slow.get("w", 0.0) / passes * (field == "scratch" and way.four_rows)
             passes = 1 + (passes - 1) * lost_share(piece, (Piece(rest),), cache)
         home = memory.homes[pointers[field].base]
-        touches.append(_Touch(pointers[field], home.region, home.place, size, size * passes, chunk, stride))
+        touches.append(
+            _Touch(pointers[field], home.region, home.place, size, size * passes, chunk, stride, piece.reach)
+        )
     beside = sum(size for field, size in slow.items() if field not in ("w", "channel"))
-    return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(kernel, values, cache, beside))
-
-
-def _chunks(field: str, layout: str, z: Sizes) -> tuple[float, int]:
-    """(bytes, stride) of the chunks of an operand: columns by four, or rows, of the depth; (0, 0) where all is one."""
-    if f"{field}_stride" not in z or "k" not in z or field in ("y", "r"):
-        return 0.0, 0
-    depth = even(z["k"]) * (RIGHT[layout].element_bytes if field == "w" else 1)
-    return 4 * depth if z.get(f"{field}_panels", 1) else z["k"], z[f"{field}_stride"]
-
-
-def touched_bytes(op: str, field: str, z: Sizes, size: float) -> float:
-    """Bytes of an operand that a call touches: all of it, or the share of a table that so many random look-ups meet."""
-    if field != "table":
-        return size
-    lookups = z["n"] * z.get("m", 1)
-    return size * (1 - (1 - 8 / size) ** lookups)
-
-
-def again_bytes(kernel: Kernel, z: Sizes, cache: Cache, beside: float) -> float:
-    """Bytes of weights and channel records that a call reads again: for every further tile of rows, when the four columns
-    that tiles read do not stay in the cache until the next; else for every further block of rows. beside: bytes of its
-    other operands in slow memories."""
-    if not kernel.op.startswith("linear_") or kernel.layout not in ("columns", "quads", "pairs"):
-        return 0.0
-    right = RIGHT[kernel.layout]
-    depth_bytes = right.depth(z["k"]) * right.element_bytes
-    weights = (z["n"] if right.group == 1 else even(z["n"])) * depth_bytes
-    records = 8 * z["n"] * (kernel.op != "linear_add")
-    blocks, tiles = blocks_and_tiles(kernel, z)
-    if right.group > 1 and 4 * depth_bytes > cache.size_bytes - SPARE_BYTES:
-        return weights * (tiles - 1) + records * (blocks - 1)
-    own = Piece(weights, reach(right.group * depth_bytes, z["w_stride"], cache))
-    return (weights + records) * (blocks - 1) * lost_share(own, (Piece(records + beside / blocks),), cache)
-
-
-def blocks_and_tiles(kernel: Kernel, z: Sizes) -> tuple[int, int]:
-    """How often a linear call goes over all of its weights, and over the four columns that lie side by side: for every row
-    (columns), for every pair of rows, or for every panel of up to four rows twice, two columns at a time."""
-    m = z["m"]
-    if RIGHT[kernel.layout].group == 1:
-        return m, m
-    if has_four_rows(kernel):
-        return four_row_blocks(m), 2 * ((m + 3) // 4)
-    return 1 if z["x_panels"] else -(-m // BLOCK_ROWS), (m + 1) // 2
-
-
-def walk(kernel: Kernel) -> tuple[bool, bool]:
-    """What of a kernel decides how often it goes over its operands, besides their layouts."""
-    return has_four_rows(kernel), kernel.isa == "any"
-
-
-def passes_over(kernel: Kernel, field: str, z: Sizes) -> float:
-    """How often a call goes over an operand: rows in panels, unpacked or not, for every four columns (two where they are
-    panels of four rows), keys, values and records of narrow for every pair of rows, other records for every row."""
-    if kernel.op.startswith("linear_") and field in ("x", "scratch"):
-        if has_four_rows(kernel):
-            return four_row_blocks(z["m"]) * ((z["n"] + 1) // 2) if field == "scratch" else 1
-        blocks = -(-z["m"] // BLOCK_ROWS) if field == "scratch" else int(z["x_panels"])
-        return max(1, blocks * ((z["n"] + 3) // 4))
-    one_by_one = kernel.isa == "any" or kernel.op == "layernorm"
-    if field in ("keys", "values") or (field == "channel" and kernel.op in ("narrow", "layernorm")):
-        return z["m"] if one_by_one else (z["m"] + 1) // 2
-    return 1
+    return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(way, values, cache, beside))
