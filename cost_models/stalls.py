@@ -9,6 +9,7 @@ Code: cost_models/code_stalls.py.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -127,20 +128,24 @@ def cold_code_cycles(
 
 def _warm(visits: list[_Visit], recent: dict[str, float], buffers: set[str], cache: Cache) -> list[_Visit]:
     """The calls of a stage where its buffers are still cached from the stages before: those since whose last touch, their
-    own bytes included, no more was touched than the cache holds. Adds what this stage touches to `recent`."""
-    cached, since = set[str](), 0.0
+    own bytes and those of the calls before in this stage included, no more was touched than the cache holds. Adds what this
+    stage touches to `recent`."""
+    since, total = dict[str, float](), 0.0
     for base, size in reversed(recent.items()):
-        since += size
-        if since <= cache.size_bytes and base in buffers:
-            cached.add(base)
-    found = []
+        total += size
+        since[base] = total
+    found, seen = [], set[str]()
+    passed = 0.0
     for visit in visits:
         touches = []
         for touch in visit.touches:
             base = touch.place
-            touches.append(replace(touch, missed=max(0.0, touch.missed - touch.bytes * (base in cached))))
+            cached = base in buffers and base not in seen and since.get(base, math.inf) + passed <= cache.size_bytes
+            touches.append(replace(touch, missed=max(0.0, touch.missed - touch.bytes)) if cached else touch)
             recent[base] = max(recent.pop(base, 0.0), touch.bytes)
-            cached.discard(base)
+        fresh = {touch.place: touch.bytes for touch in visit.touches if touch.place not in seen}
+        passed += sum(fresh.values())
+        seen |= set(fresh)
         found.append(replace(visit, touches=tuple(touches)))
     return found
 
