@@ -236,6 +236,7 @@ def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
 # Every entry of the depth into an unrolled loop, each with every way to go over rows and columns.
 _LOOP_PAIRS = (*range(1, ENTRIES + 1), 33, 40, 47)
 _LOOP_MN = tuple((m, n) for m in (1, 3, 10, 35) for n in (2, 3, 12, 13, 14, 19, 58))
+_LOOP_MN_SCORES = (*_LOOP_MN, (1, 44), (3, 44), (10, 44), (35, 28))
 _LOOP_MN_FOUR = tuple(  # four rows, then each rest; 2 x 2 is what is left of an ECGFormer head
     (m, n) for m in (1, 2, 3, 5, 6, 7, 9, 38) for n in (2, 3, 12, 33) if (m, n) != (2, 2)
 )
@@ -249,7 +250,8 @@ def loop_shapes(kernel: Kernel, keeps: bool) -> tuple[dict[str, int], ...]:
     if not has_loops(kernel):
         return ()
     source = {"linear": "x_panels", "probs": "q_panels", "attend": "e_panels"}[kernel.op.split("_")[0]]
-    ways = _LOOP_MN_FOUR if has_four_rows(kernel) else _LOOP_MN_SMALL if has_small_heads(kernel) else _LOOP_MN
+    ways = _LOOP_MN_SCORES if kernel.op.startswith("probs_") else _LOOP_MN
+    ways = _LOOP_MN_FOUR if has_four_rows(kernel) else _LOOP_MN_SMALL if has_small_heads(kernel) else ways
     found = []
     for i, pairs in enumerate(_LOOP_PAIRS):
         for j, (m, n) in enumerate(_LOOP_MN_ONCE if keeps else ways):

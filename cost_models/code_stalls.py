@@ -48,7 +48,7 @@ def entry(z: Sizes) -> int:
 def loop_counts(z: Sizes) -> dict[str, int]:
     """How often a product kernel turns each loop of its nest: blocks of rows, pairs of them and the odd last one (an only
     row of a block runs other code than one after pairs), each with how it goes over columns: at all, by four, and what
-    remains. And whether it does."""
+    remains; of scores also whether 16 or more go through the table in whole fours. And whether it does."""
     m, (fours, rest) = z["m"], divmod(z["n"], 4)
     blocks = -(-m // BLOCK_ROWS) if z.get("x_panels") == 0 else 1
     only = int(m == 1 or (m % BLOCK_ROWS == 1 and z.get("x_panels") == 0))
@@ -56,6 +56,8 @@ def loop_counts(z: Sizes) -> dict[str, int]:
     narrow, three = int(rest in (1, 2)), int(rest == 3)
     wide = int(fours > 0)
     columns = {"": wide, " four": fours, " narrow": narrow * wide, " three": three * wide}
+    if "q_panels" in z:
+        columns[" long"] = int(fours >= 4 and rest == 0)
     columns |= {" narrow alone": narrow * (1 - wide), " three alone": three * (1 - wide)}
     found = {row + column: a * b for row, a in rows.items() for column, b in columns.items()}
     return found | {f"{loop}{ONCE}": int(turns > 0) for loop, turns in found.items()}

@@ -141,7 +141,9 @@ def _warm(visits: list[_Visit], recent: dict[str, float], buffers: set[str], cac
         for touch in visit.touches:
             base = touch.place
             cached = base in buffers and base not in seen and since.get(base, math.inf) + passed <= cache.size_bytes
-            touches.append(replace(touch, missed=max(0.0, touch.missed - touch.bytes)) if cached else touch)
+            if cached:  # as much as lies there
+                touch = replace(touch, missed=max(0.0, touch.missed - min(touch.bytes, recent[base])))
+            touches.append(touch)
             recent[base] = max(recent.pop(base, 0.0), touch.bytes)
         fresh = {touch.place: touch.bytes for touch in visit.touches if touch.place not in seen}
         passed += sum(fresh.values())
@@ -248,15 +250,25 @@ def _call(call: Call, sizes: Sizes, memory: _Memory) -> _Visit:
     for field, size in slow.items():
         chunk, stride = chunks(field, call.layout, values)
         piece, passes = Piece(size, reach(chunk, stride, cache)), passes_over(way, field, values)
-        if (
-            passes > 1
-        ):  # what passes by meanwhile: a share of all the rest, the weights of four columns for both pairs of them
-            rest = sum(other for name, other in slow.items() if name != field) / passes + SPARE_BYTES
-            rest += slow.get("w", 0.0) / passes * (field == "scratch" and way.four_rows)
-            passes = 1 + (passes - 1) * lost_share(piece, (Piece(rest),), cache)
+        if passes > 1:
+            passes = 1 + (passes - 1) * _lost_in_call(piece, field, passes, slow, way, cache)
         home = memory.homes[pointers[field].base]
-        touches.append(
-            _Touch(pointers[field], home.region, home.place, size, size * passes, chunk, stride, piece.reach)
-        )
+        place = pointers[field], home.region, home.place
+        touches.append(_Touch(*place, size, size * passes, chunk, stride, piece.reach))
     beside = sum(size for field, size in slow.items() if field not in ("w", "channel"))
     return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(way, values, cache, beside))
+
+
+def _lost_in_call(piece: Piece, field: str, passes: float, slow: Mapping[str, float], way: Walk, cache: Cache) -> float:
+    """The share of an operand that does not stay from one pass of a call over it to the next. What passes by meanwhile is
+    a share of all the rest; weights of four columns, which every tile reads, are younger than panels of rows when the next
+    four push them out, so that they count twice then."""
+    rest = SPARE_BYTES + sum(size for name, size in slow.items() if name != field) / passes
+    if not way.op.startswith("linear_"):
+        return lost_share(piece, (Piece(rest),), cache)
+    columns = slow.get("w", 0.0) / passes
+    if not way.four_rows:
+        return lost_share(piece, (Piece(rest + columns),), cache)
+    return (
+        sum(lost_share(piece, (Piece(rest + more * columns),), cache) for more in (1, 3)) / 2
+    )  # each four in two passes

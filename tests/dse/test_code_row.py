@@ -105,6 +105,11 @@ def test_a_single_row_behind_whole_blocks_is_a_block_of_its_own():
     assert (counts["block"], counts["pair"], counts["last"], counts["only"]) == (1, 16, 1, 0)
 
 
+def test_whole_fours_of_many_scores_run_longer_code():
+    counts = [loop_counts({"m": 6, "n": n, "k": 8, "q_panels": 1}) for n in (12, 16, 18)]
+    assert [found["pair long"] for found in counts] == [0, 3, 0]
+
+
 def test_few_columns_of_small_heads_run_code_of_their_own():
     assert small_head_counts({"m": 5, "n": 7}) == {"pair 7": 2, "last 7": 1, "pair 7 once": 1, "last 7 once": 1}
     assert set(small_head_counts({"m": 2, "n": 46})) == {"pair 10", "pair 10 once"}
