@@ -10,8 +10,9 @@ Code: cost_models/code_stalls.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from cost_models.calibration import Calibration
 from cost_models.code_stalls import BLOCK_ROWS, code_cycles, exact, fill_cycles
@@ -73,11 +74,31 @@ class _Visit:
 
 @dataclass(frozen=True)
 class _Memory:
-    """The slow operands' homes, the cache before them, and how the kernels of a stage go over them."""
+    """The slow operands' homes, the cache before them, how the kernels of a stage go over them, and which constant lies
+    behind which, with the bytes of both: the emitted C has them in the program's order."""
 
     homes: Mapping[str, _Home]
     cache: Cache
     walks: Mapping[str, Walk]
+    behind: Mapping[str, tuple[int, str, int]]
+
+    def joined(self, pieces: dict[str, Piece], own: str) -> tuple[Piece, Iterable[Piece]]:
+        """(the piece that `own` is part of, the others): constants that are touched whole and lie side by side are one."""
+        found: dict[str, str] = {}  # constant -> the one before it
+        for name, (size, following, more) in self.behind.items():
+            both = pieces.get(name), pieces.get(following)
+            if both[0] is not None and both[1] is not None and both[0].bytes >= size and both[1].bytes >= more:
+                found[following] = name
+        if not found:
+            return pieces.pop(own), pieces.values()
+        first = {name: name for name in pieces}
+        for following, name in found.items():  # in the order in which they lie
+            first[following] = first[name]
+        runs: dict[str, float] = {}
+        for name in set(found) | set(found.values()):
+            runs[first[name]] = runs.get(first[name], 0.0) + pieces[name].bytes
+        merged = {name: Piece(runs[name]) if name in runs else pieces[name] for name in pieces if first[name] == name}
+        return merged.pop(first[own]), merged.values()
 
 
 def slow_regions(target: Target, wait_states: int) -> dict[str, Region]:
@@ -106,7 +127,9 @@ def stage_stalls(
     fill = fill_cycles(slow["flash"], wait_states)
     found = []
     walks = {name: walk(kernels[name]) for name in {call.kernel for call in calls_in(stage.body)}}
-    visits = _visit(stage.body, {}, _Memory(homes, cache, walks))
+    flat = [(c.name, c.size_bytes) for c in program.constants if c.region == "flash"]
+    behind = {name: (size, *following) for (name, size), following in pairwise(flat)}
+    visits = _visit(stage.body, {}, _Memory(homes, cache, walks, behind))
     if recent is not None:
         visits = _warm(visits, recent, {_place(b) for b in program.buffers}, cache)
     for visit in visits:
@@ -168,14 +191,14 @@ def _visit(body: tuple[Node, ...], sizes: Sizes, memory: _Memory) -> list[_Visit
             for touch in found[index].touches:
                 base = touch.place
                 known = base in seen and base not in here
-                touches.append(touch.kept(1 - _lost(base, found, seen[base], index, memory.cache)) if known else touch)
+                touches.append(touch.kept(1 - _lost(base, found, seen[base], index, memory)) if known else touch)
             here |= {touch.place: index for touch in touches}
             found[index] = replace(found[index], touches=tuple(touches))
         seen |= here
     return found
 
 
-def _lost(base: str, visits: list[_Visit], last: int, first: int, cache: Cache) -> float:
+def _lost(base: str, visits: list[_Visit], last: int, first: int, memory: _Memory) -> float:
     """The share of a buffer or constant that does not stay in the cache from its use in the visit `last` until that in the
     visit `first`, of this turn or (last >= first) of the next: what the visits between them touch passes by, and half of
     what those two do."""
@@ -188,8 +211,8 @@ def _lost(base: str, visits: list[_Visit], last: int, first: int, cache: Cache) 
             size += most[name].bytes if weight < 1 and name != base and name in most else 0.0
             if name not in most or most[name].bytes < size:
                 most[name] = Piece(min(size, touch.bytes), touch.reach)
-    own = most.pop(base)
-    return lost_share(own, most.values(), cache)
+    own, others = memory.joined(most, base)
+    return lost_share(own, others, memory.cache)
 
 
 def _loop(loop: Loop, sizes: Sizes, memory: _Memory) -> list[_Visit]:
@@ -208,7 +231,7 @@ def _loop(loop: Loop, sizes: Sizes, memory: _Memory) -> list[_Visit]:
             for touch in visit.touches:
                 base, lost = touch.place, 1.0
                 if base not in seen and turns > new and not _move(touch, loop):
-                    lost = _lost(base, inner, last[base], index, memory.cache)
+                    lost = _lost(base, inner, last[base], index, memory)
                 touches.append(_over(touch, loop, turns, new, lost, memory.cache))
             seen |= {touch.place for touch in touches}
             found.append(
