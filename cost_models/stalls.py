@@ -84,21 +84,21 @@ class _Memory:
 
     def joined(self, pieces: dict[str, Piece], own: str) -> tuple[Piece, Iterable[Piece]]:
         """(the piece that `own` is part of, the others): constants that are touched whole and lie side by side are one."""
-        found: dict[str, str] = {}  # constant -> the one before it
-        for name, (size, following, more) in self.behind.items():
-            both = pieces.get(name), pieces.get(following)
-            if both[0] is not None and both[1] is not None and both[0].bytes >= size and both[1].bytes >= more:
-                found[following] = name
-        if not found:
+        before: dict[str, str] = {}  # constant -> the one in front of it
+        for name, piece in pieces.items():
+            size, following, more = self.behind.get(name, (0, "", 0))
+            if following in pieces and piece.bytes >= size and pieces[following].bytes >= more:
+                before[following] = name
+        if not before:
             return pieces.pop(own), pieces.values()
-        first = {name: name for name in pieces}
-        for following, name in found.items():  # in the order in which they lie
-            first[following] = first[name]
-        runs: dict[str, float] = {}
-        for name in set(found) | set(found.values()):
-            runs[first[name]] = runs.get(first[name], 0.0) + pieces[name].bytes
-        merged = {name: Piece(runs[name]) if name in runs else pieces[name] for name in pieces if first[name] == name}
-        return merged.pop(first[own]), merged.values()
+        runs: dict[str, Piece] = {}
+        for name, piece in pieces.items():
+            first = name
+            while first in before:
+                first = before[first]
+            runs[first] = Piece(piece.bytes + runs[first].bytes) if first in runs else piece
+            own = first if name == own else own
+        return runs.pop(own), runs.values()
 
 
 def slow_regions(target: Target, wait_states: int) -> dict[str, Region]:
