@@ -36,7 +36,15 @@ COLD_CALLS = 256  # of one firmware: their weights fill its flash
 SCHEDULES = 16  # of every network below
 _DEEP = HyperParameters("deep", s=28, e=24, p=8, h=4, f=40, layers=2)
 _WIDE = HyperParameters("wide", s=52, e=40, p=16, h=5, f=80, layers=1)
-NETWORKS = ((_DEEP, "mhsa"), (_DEEP, "encoder"), (_WIDE, "mhsa"), (_WIDE, "block"))  # none of them is built in
+_SHORT = HyperParameters("short", s=6, e=48, p=24, h=6, f=96, layers=1)  # calls of few rows
+NETWORKS = (  # none of them is built in
+    (_DEEP, "mhsa"),
+    (_DEEP, "encoder"),
+    (_WIDE, "mhsa"),
+    (_WIDE, "block"),
+    (_SHORT, "mhsa"),
+    (_SHORT, "encoder"),
+)
 _GLUE = ("main", "Reset_", "_start", "Default_", "tlf_port", "tlf_network", "tlf_stage", "mem", "__", "SystemInit")
 
 
