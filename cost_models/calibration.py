@@ -65,6 +65,9 @@ class Calibration:
     kernels: dict[str, KernelFit]
     errors: tuple[float, ...] = ()
     priced: dict[tuple[object, ...], float] = field(default_factory=dict, init=False, compare=False, repr=False)
+    parts: dict[tuple[object, ...], dict[str, float]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
 
 def load_calibration(target: str) -> Calibration:

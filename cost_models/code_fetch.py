@@ -13,13 +13,14 @@ import numpy as np
 
 from cost_models.calibration import Calibration
 from cost_models.code_row import CodeRow, Span, body_bytes, code_row
-from cost_models.code_stalls import code_cycles, exact, fill_cycles, keeps_code
+from cost_models.code_stalls import code_parts, exact, fill_cycles, keeps_code, miss_scale
 from cost_models.counts import CallCount, Sizes
 from dse.kernel import Kernel
 from dse.program import Affine, Call, Loop, Node, Program, Stage
 from dse.target import Cache, Target
 
-Cold = dict[str, float]  # kernel -> cycles until all code that it runs is fetched
+Parts = Mapping[str, float]  # piece of a kernel's work -> cycles until its code is fetched
+Cold = dict[str, Parts]  # kernel -> what of it runs
 
 
 class CodeFetch:
@@ -50,13 +51,17 @@ class CodeFetch:
         keeps it: what no call before has fetched, of functions that kernels share only once, and the code around a call."""
         if not self._keeps:
             return cold_cycles
-        kernel, cold = item.call.kernel, cold_cycles / item.times
+        kernel, parts = item.call.kernel, self._parts(item)
         paid = self._paid.get(kernel)
         if paid is None:
-            self._paid[kernel] = cold
-            return cold * self._new(kernel, self._seen)
-        self._paid[kernel] = max(paid, cold)
-        return self._paid[kernel] - paid + (self._site if cold else 0.0)
+            self._paid[kernel] = parts
+            return sum(parts.values()) * self._new(kernel, self._seen)
+        self._paid[kernel] = _union(paid, parts)
+        return sum(self._paid[kernel].values()) - sum(paid.values()) + (self._site if parts else 0.0)
+
+    def _parts(self, item: CallCount) -> Parts:
+        scale = miss_scale(item.call.kernel, self._wait_states, self._fill, self._calibration)
+        return {k: v * scale for k, v in code_parts(item, self._kernels, self._calibration).items()}
 
     def again(self, stage: Stage) -> float:
         """Cycles a stage loses on code fetched before that was pushed out since: in the turns of its loops, and of the
@@ -65,11 +70,11 @@ class CodeFetch:
             return 0.0
         own = self._row.stages[len(self._before)]
         cold, lost = self._pass(stage.body, {}, own[0])
-        for kernel, cycles in cold.items():
+        for kernel, parts in cold.items():
             before = next((i for i in reversed(range(len(self._before))) if kernel in self._before[i]), None)
             if before is not None:
                 since = functools.reduce(_most, self._before[before:], cold)
-                lost += cycles * self._lost_share(since, self._row.stages[before : len(self._before) + 1])
+                lost += sum(parts.values()) * self._lost_share(since, self._row.stages[before : len(self._before) + 1])
         self._before.append(cold)
         return exact(lost)
 
@@ -83,22 +88,25 @@ class CodeFetch:
                 values = {
                     k: v.evaluate(sizes) if v.terms else v.const for k, v in node.arguments if isinstance(v, Affine)
                 }
-                item = CallCount(node, values, 1)
-                cycles = code_cycles(item, self._wait_states, self._fill, self._kernels, self._calibration)
-                cold = _most(cold, {node.kernel: cycles})
+                cold = _most(cold, {node.kernel: self._parts(CallCount(node, values, 1))})
             elif isinstance(node, Loop):
-                turns = -(-node.extent.evaluate(sizes) // node.step)
-                inner, further = self._pass(node.body, dict(sizes) | {f"{node.var}_n": node.step}, begin)
-                once = (turns - 1) * self._cycles_of(inner)
-                lost += turns * further + once * self._lost_share(inner, ((begin, end),))
-                cold = _most(cold, inner)
+                full, rest = divmod(node.extent.evaluate(sizes), node.step)
+                first = 1
+                for count, turns in ((node.step, full), (rest, 1)):
+                    if count and turns:
+                        inner, further = self._pass(node.body, {**sizes, f"{node.var}_n": count}, begin)
+                        lost += turns * further
+                        if turns > first:
+                            once = self._cycles_of(inner) * self._lost_share(inner, ((begin, end),))
+                            lost += (turns - first) * once
+                        cold, first = _most(cold, inner), 0
             begin = end
         return cold, lost
 
     def _cycles_of(self, cold: Cold) -> float:
         """Cycles until all these kernels are fetched, with the code around them."""
         seen: set[str] = set()
-        return sum(cycles * self._new(kernel, seen) + self._site for kernel, cycles in cold.items())
+        return sum(sum(parts.values()) * self._new(kernel, seen) + self._site for kernel, parts in cold.items())
 
     def _new(self, kernel: str, seen: set[str]) -> float:
         """The share of what a kernel runs that is not in these functions; its own are added to them."""
@@ -118,17 +126,23 @@ class CodeFetch:
         if self._cache is None or not cold:
             return 0.0
         run: dict[str, float] = {}  # bytes
-        for kernel, cycles in cold.items():
+        for kernel, parts in cold.items():
+            lines = sum(parts.values()) / self._fill
             for name, share in self._shares(kernel).items():
-                run[name] = max(run.get(name, 0.0), share * cycles / self._fill * self._cache.line_bytes)
+                run[name] = max(run.get(name, 0.0), share * lines * self._cache.line_bytes)
         spans = {name: self._row.functions[name] for name in run if name in self._row.functions}
         pieces = [(begin, end, min(1.0, run[name] / (end - begin))) for name, (begin, end) in spans.items()]
         pieces += [(*span, 1.0) for span in around]
         return overfilled(tuple(pieces), self._cache)
 
 
+def _union(one: Parts, other: Parts) -> Parts:
+    """What two calls of a kernel run: calls of other sizes run other pieces of it."""
+    return {name: max(one.get(name, 0.0), other.get(name, 0.0)) for name in {**one, **other}}
+
+
 def _most(one: Cold, other: Cold) -> Cold:
-    return {name: max(one.get(name, 0.0), other.get(name, 0.0)) for name in one | other}
+    return {name: _union(one.get(name, {}), other.get(name, {})) for name in one | other}
 
 
 def overfilled(pieces: tuple[tuple[float, float, float], ...], cache: Cache) -> float:

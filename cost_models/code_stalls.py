@@ -122,22 +122,39 @@ def code_features(kernel: Kernel, z: Sizes) -> dict[str, float]:
     return counts | {f"{name} once": float(count > 0) for name, count in counts.items()}
 
 
+def code_parts(item: CallCount, kernels: Mapping[str, Kernel], calibration: Calibration) -> Mapping[str, float]:
+    """Feature or loop -> stalls of code of one call that starts cold, with misses of `stall_fill` cycles; kept with the
+    calibration, as many schedules make the same call."""
+    name, sizes = item.call.kernel, item.sizes
+    key = (name, *sizes.values())
+    known, fit = calibration.parts.get(key), calibration.kernels[name]
+    if known is None:
+        features = code_features(kernels[name], sizes) if fit.stalls else {}
+        known = {feature: value * features[feature] for feature, value in fit.stalls.items()}
+        if fit.loop_stalls:
+            counts, at = turns_of(kernels[name], sizes), entry(sizes)
+            known |= {f"loop {k}": prices[at] * counts.get(k, 0) for k, prices in fit.loop_stalls.items()}
+        known = {feature: cycles for feature, cycles in known.items() if cycles}
+        calibration.parts[key] = known
+    return known
+
+
+def miss_scale(kernel: str, wait_states: int, fill: int, calibration: Calibration) -> float:
+    """What the stalls of `code_parts` are multiplied by where a miss of the flash takes `fill` cycles."""
+    fit = calibration.kernels[kernel]
+    return (
+        fit.stall_shares[min(wait_states, len(fit.stall_shares) - 1)] * fill / fit.stall_fill
+        if fit.stall_shares
+        else 0.0
+    )
+
+
 def code_cycles(
     item: CallCount, wait_states: int, fill: int, kernels: Mapping[str, Kernel], calibration: Calibration
 ) -> float:
-    """Stalls of code of one call that starts cold, with misses of the flash of `fill` cycles; kept with the calibration, as
-    many schedules make the same call."""
-    name, sizes = item.call.kernel, item.sizes
-    key = ("code", name, *sizes.values())
-    known, fit = calibration.priced.get(key), calibration.kernels[name]
+    """Stalls of code of one call that starts cold, with misses of the flash of `fill` cycles."""
+    key = ("code", item.call.kernel, *item.sizes.values())
+    known = calibration.priced.get(key)
     if known is None:
-        features = code_features(kernels[name], sizes) if fit.stalls else {}
-        known = sum(value * features[feature] for feature, value in fit.stalls.items())
-        if fit.loop_stalls:
-            counts, at = turns_of(kernels[name], sizes), entry(sizes)
-            known += sum(prices[at] * counts.get(loop, 0) for loop, prices in fit.loop_stalls.items())
-        calibration.priced[key] = known
-    if not known:
-        return 0.0
-    share = fit.stall_shares[min(wait_states, len(fit.stall_shares) - 1)]
-    return known * share * fill / fit.stall_fill
+        known = calibration.priced[key] = sum(code_parts(item, kernels, calibration).values())
+    return known * miss_scale(item.call.kernel, wait_states, fill, calibration) if known else 0.0
