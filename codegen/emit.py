@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codegen.build import ENTRY, WARNINGS, find_port, gcc_command, machine_flags
-from codegen.linker import GENERATED, linker_script, with_memories
+from codegen.linker import GENERATED, in_order, linker_script, with_memories
 from codegen.names import arena_symbol, stage_symbols
 from codegen.stage_text import Names, StageText
 from codegen.text import TEMPLATES
@@ -44,16 +44,24 @@ class Sample:
 
 
 def emit(
-    program: Program, target: Target, kernels: Mapping[str, Kernel], scale: IoScale, sample: Sample
+    program: Program,
+    target: Target,
+    kernels: Mapping[str, Kernel],
+    scale: IoScale,
+    sample: Sample,
+    code_order: Sequence[Sequence[str]] = (),
 ) -> dict[str, str]:
-    """Every file of the project by its relative path."""
+    """Every file of the project by its relative path. code_order: stage by stage the functions that the linker lays behind
+    the stage's own; () leaves the order to it."""
     used = {call.kernel: kernels[call.kernel] for call in program.calls()}
     sources = sorted({source for kernel in used.values() for source in kernel.sources})
     context = _context(program, target, kernels, scale, sample)
     copied = _copied_files(sources, target)
     script = f"port/{target.port}/link.ld"
     written = with_memories(copied[script], target) if script in copied else linker_script(target)
-    copied[script] = place_code(written, program.code)
+    symbols = stage_symbols([stage.name for stage in program.stages])
+    row = [name for behind in zip(symbols, code_order, strict=False) for name in (behind[0], *behind[1])]
+    copied[script] = in_order(place_code(written, program.code), row)
     context["zig_flags"], context["gcc_flags"] = machine_flags(target.isa)
     context["sources"] = sorted(["network.c", "weights.c", "main.c", *(p for p in copied if p.endswith((".c", ".S")))])
     context["linker_script"] = script
@@ -106,6 +114,7 @@ def _context(
         "loads": any(stage.load for stage in program.stages),
         "begin": starts[None],
         "externals": sorted(set(program.constant_bytes()) - {"flash"}),
+        "alignment": max(4, target.data_cache.fill_bytes if target.data_cache else 0),  # of constants
         "constants": [_constant(c, names.constants[c.name]) for c in program.constants],
         "sample_input": _values(sample.input, "s8"),
         "sample_output": _values(sample.output, "s8"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from codegen.text import TEMPLATES
 from dse.target import Target
@@ -25,3 +26,15 @@ def with_memories(script: str, target: Target) -> str:
         memory = re.compile(rf"^(    {region.name.upper()} \([rwx]+\) : )ORIGIN = .*$", re.MULTILINE)
         script = memory.sub(rf"\g<1>ORIGIN = 0x{region.base:08X}, LENGTH = {region.size_bytes}", script)
     return script
+
+
+_CODE = "        *(.text .text.*)\n"  # all functions that have no place yet
+
+
+def in_order(script: str, functions: Sequence[str]) -> str:
+    """The script with these functions first among the code, in this order; ValueError when it has no such place."""
+    if not functions:
+        return script
+    if script.count(_CODE) != 1:
+        raise ValueError(f"linker script: functions have no place: {_CODE.strip()} comes {script.count(_CODE)} times")
+    return script.replace(_CODE, "".join(f"        *(.text.{name})\n" for name in functions) + _CODE)

@@ -18,10 +18,10 @@ from cost_models.code_stalls import (
     fill_cycles,
     has_four_rows,
     has_loops,
+    has_small_heads,
     keeps_code,
     turns_of,
 )
-from cost_models.stalls import call_bytes
 from dse.ir import Array
 from dse.kernel import Kernel
 from dse.target import Target
@@ -87,17 +87,18 @@ def shape_text(sizes: Mapping[str, int], strides: Sequence[str] = ()) -> str:
 
 @dataclass(frozen=True)
 class ColdCall:
-    """One call with empty caches: its integer arguments, operands in flash (name -> bytes), wait states -> cycles, and
-    misses of the code cache with the most wait states."""
+    """One call with empty caches: its integer arguments, wait states -> cycles, and with the most wait states the misses of
+    both caches and function -> lines of code that it ran."""
 
     sizes: Mapping[str, int]
-    flash: Mapping[str, int]
     cycles: Mapping[int, int]
     code_misses: int
+    data_misses: int
+    code_lines: Mapping[str, int]
 
 
 def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target: Target) -> KernelFit:
-    """The fit with what cold calls lose on code: their stalls at the most wait states less those of data, which are known
+    """The fit with what cold calls lose on code: their stalls at the most wait states less those of data, both counted
     (non-negative least squares, weighted as the cycles are); at fewer wait states a share of it, from the calls that were
     made at all of them."""
     if target.data_cache is None or not calls:
@@ -107,14 +108,14 @@ def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target
     states = sorted(calls[0].cycles)
     most, prefetches = states[-1], target.code_cache is not None and target.code_cache.prefetch
     fills = {state: fill_cycles(flash, state) for state in states}
-    missed = [call_bytes(kernel.op, kernel.layout, c.sizes, target.data_cache, c.flash) for c in calls]
-    units = np.array(missed) / target.data_cache.fill_bytes
+    units = np.array([call.data_misses for call in calls], float)
 
     def lost(state: int) -> Array:
         if not prefetches:  # every miss waits as long
             return np.array([float(call.code_misses * fills[state]) for call in calls])
         cycles = np.array([call.cycles.get(state, 0) - call.cycles[0] for call in calls], float)
-        return np.maximum(cycles - units * fills[state], 0.0)
+        stalls: Array = np.maximum(cycles - units * fills[state], 0.0)
+        return stalls
 
     total = np.array([call.cycles[most] for call in calls], float)
     weights = 1 / np.sqrt(total)
@@ -136,8 +137,15 @@ def fit_stalls(kernel: Kernel, fit: KernelFit, calls: Sequence[ColdCall], target
         stall_shares=tuple(shares.get(state, shares.get(most, 0.0)) for state in range(most + 1)),
         stall_fill=fills[most],
         cold_calls=" ".join(shape_text(call.sizes) for call in calls),
+        code_shares=_code_shares(fit, calls) if keeps_code(target) else {},
         stall_error=float(np.quantile(np.abs(code - lost(most)) / total, 0.95)),
     )
+
+
+def _code_shares(fit: KernelFit, calls: Sequence[ColdCall]) -> dict[str, float]:
+    """Function of a kernel -> its share of the lines that these calls ran."""
+    lines = {name: sum(call.code_lines.get(name, 0) for call in calls) for name in fit.functions}
+    return {name: count / sum(lines.values()) for name, count in lines.items()}
 
 
 def _stall_features(
@@ -245,10 +253,12 @@ def shapes(kernel: Kernel) -> tuple[dict[str, int], ...]:
 
 # Every entry of the depth into an unrolled loop, each with every way to go over rows and columns.
 _LOOP_PAIRS = (*range(1, ENTRIES + 1), 33, 40, 47)
-_LOOP_MN = tuple((m, n) for m in (1, 3, 7, 10) for n in (2, 3, 12, 13, 14, 19, 28))
+_LOOP_MN = tuple((m, n) for m in (1, 3, 10, 35) for n in (2, 3, 12, 13, 14, 19, 58))
+_LOOP_MN_SCORES = (*_LOOP_MN, (1, 44), (3, 44), (10, 44), (35, 28))
 _LOOP_MN_FOUR = tuple(  # four rows, then each rest; 2 x 2 is what is left of an ECGFormer head
-    (m, n) for m in (1, 2, 3, 5, 6, 7, 8, 9) for n in (2, 3, 12, 13) if (m, n) != (2, 2)
+    (m, n) for m in (1, 2, 3, 5, 6, 7, 9, 38) for n in (2, 3, 12, 33) if (m, n) != (2, 2)
 )
+_LOOP_MN_SMALL = tuple((m, n) for m in (1, 3, 10, 35) for n in (*range(1, 8), 9, 12, 14, 19, 45, 46, 47, 48))
 _LOOP_MN_ONCE = tuple((m, n) for m in (1, 3, 10) for n in (2, 3, 12, 14, 19))
 
 
@@ -258,11 +268,14 @@ def loop_shapes(kernel: Kernel, keeps: bool) -> tuple[dict[str, int], ...]:
     if not has_loops(kernel):
         return ()
     source = {"linear": "x_panels", "probs": "q_panels", "attend": "e_panels"}[kernel.op.split("_")[0]]
+    ways = _LOOP_MN_SCORES if kernel.op.startswith("probs_") else _LOOP_MN
+    ways = _LOOP_MN_FOUR if has_four_rows(kernel) else _LOOP_MN_SMALL if has_small_heads(kernel) else ways
     found = []
     for i, pairs in enumerate(_LOOP_PAIRS):
-        for j, (m, n) in enumerate(_LOOP_MN_ONCE if keeps else _LOOP_MN_FOUR if has_four_rows(kernel) else _LOOP_MN):
+        for j, (m, n) in enumerate(_LOOP_MN_ONCE if keeps else ways):
             sizes = {"m": m, "n": n + n % 2 * _even_columns(kernel.op), "k": 2 * pairs - ((i + j) % 3 == 0)}
-            found.append(sizes | ({source: 1} if (i + j) % 2 else {}))
+            both = ({}, {source: 1}) if source != "x_panels" else ({source: 1} if (i + j) % 2 else {},)
+            found += [sizes | panels for panels in both]
     return tuple(sizes for sizes in found if _serves(kernel, sizes))
 
 

@@ -19,10 +19,11 @@ class KernelFit:
     when a miss of the flash takes stall_fill cycles, by feature (cost_models/code_stalls.py), loop_stalls: those of each
     loop a turn, by where the depth enters (32 entries); at 0, 1, ... wait states it loses
     stall_shares of what the misses there would take in proportion. stall_error: the error that 95 % of the cold
-    calls stay below. spans: integer argument -> (least, most) that was measured. calls, cold_calls: the shapes measured,
-    and those called with empty caches, as `cost_models.calibrate.shape_text`. On a cluster,
-    else 0, fetch_cycles: until what a call runs lies in the caches of one core alone, and of all cores at once; contention:
-    the share of `cycles`, which are those of a call that all cores make at once, that a core alone does not take.
+    calls stay below; code_shares: function -> its share of the lines of code that a call runs, where the code cache keeps
+    them. spans: integer argument -> (least, most) that was measured. calls, cold_calls: the shapes measured,
+    and those called with empty caches, as `cost_models.calibrate.shape_text`. On a cluster, else 0, fetch_cycles: until what
+    a call runs lies in the caches of one core alone, and of all cores at once; contention: the share of `cycles`, which are
+    those of a call that all cores make at once, that a core alone does not take.
     """
 
     cycles: dict[str, float]
@@ -34,6 +35,7 @@ class KernelFit:
     stall_shares: tuple[float, ...] = ()
     stall_fill: int = 1
     stall_error: float = 0.0
+    code_shares: dict[str, float] = field(default_factory=dict)
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
     calls: str = ""
     cold_calls: str = ""
@@ -66,6 +68,9 @@ class Calibration:
     errors: tuple[float, ...] = ()
     cores: int = 1
     priced: dict[tuple[object, ...], float] = field(default_factory=dict, init=False, compare=False, repr=False)
+    parts: dict[tuple[object, ...], dict[str, float]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
 
 def load_calibration(target: str) -> Calibration:
@@ -86,7 +91,8 @@ _SCALARS += ("network_code_bytes", "call_code_bytes", "loop_code_bytes")
 
 def _kernel_fit(row: Mapping[str, Any], known: Mapping[str, str]) -> KernelFit:
     found = {key: row[key] for key in ("cycles", "functions", "worst_error", "shapes")}
-    found |= {key: row[key] for key in ("stalls", "stall_fill", "stall_error", "contention") if key in row}
+    optional = ("stalls", "stall_fill", "stall_error", "code_shares", "contention")
+    found |= {key: row[key] for key in optional if key in row}
     found["loop_stalls"] = {name: tuple(prices) for name, prices in row.get("loop_stalls", {}).items()}
     found["fetch_cycles"] = tuple(row.get("fetch_cycles", (0.0, 0.0)))
     found["stall_shares"] = tuple(row.get("stall_shares", ()))
@@ -138,6 +144,9 @@ def to_toml(calibration: Calibration) -> str:
             lines += [f'loop_stalls."{loop}" = {_numbers(prices)}' for loop, prices in fit.loop_stalls.items()]
             lines += [f"stalls = {{ {stalls} }}", f"stall_fill = {fit.stall_fill}", f"stall_shares = [{shares}]"]
             lines += [f"stall_error = {fit.stall_error:.5f}"]
+        if fit.code_shares:
+            shares = ", ".join(f'"{function}" = {share:.4f}' for function, share in fit.code_shares.items())
+            lines += [f"code_shares = {{ {shares} }}"]
     return "\n".join(lines) + "\n"
 
 

@@ -47,14 +47,17 @@ def entry(z: Sizes) -> int:
 
 def loop_counts(z: Sizes) -> dict[str, int]:
     """How often a product kernel turns each loop of its nest: blocks of rows, pairs of them and the odd last one (an only
-    row runs other code than one after pairs), each with how it goes over columns: at all, by four, and what remains. And
-    whether it does."""
+    row of a block runs other code than one after pairs), each with how it goes over columns: at all, by four, and what
+    remains; of scores also whether 16 or more go through the table in whole fours. And whether it does."""
     m, (fours, rest) = z["m"], divmod(z["n"], 4)
     blocks = -(-m // BLOCK_ROWS) if z.get("x_panels") == 0 else 1
-    rows = {"block": blocks * (m > 1), "pair": m // 2, "last": m % 2 * (m > 1), "only": int(m == 1)}
+    only = int(m == 1 or (m % BLOCK_ROWS == 1 and z.get("x_panels") == 0))
+    rows = {"block": blocks - only, "pair": m // 2, "last": m % 2 - only, "only": only}
     narrow, three = int(rest in (1, 2)), int(rest == 3)
     wide = int(fours > 0)
     columns = {"": wide, " four": fours, " narrow": narrow * wide, " three": three * wide}
+    if "q_panels" in z:
+        columns[" long"] = int(fours >= 4 and rest == 0)
     columns |= {" narrow alone": narrow * (1 - wide), " three alone": three * (1 - wide)}
     found = {row + column: a * b for row, a in rows.items() for column, b in columns.items()}
     return found | {f"{loop}{ONCE}": int(turns > 0) for loop, turns in found.items()}
@@ -65,7 +68,7 @@ def four_row_counts(z: Sizes) -> dict[str, int]:
     the last block by the rows behind, after panels of four or alone."""
     m, pairs, odd = z["m"], -(-z["n"] // 2), z["n"] % 2
     behind = m % 4 if m % 4 != 1 or m == 1 else 5
-    blocks = max(1, (m + BLOCK_ROWS - 2) // BLOCK_ROWS)
+    blocks = four_row_blocks(m)
     alone = m - BLOCK_ROWS * (blocks - 1) == behind
     rows = {"block": blocks, "full": blocks - (behind > 0)}
     for count in (1, 2, 3, 5):
@@ -74,14 +77,37 @@ def four_row_counts(z: Sizes) -> dict[str, int]:
     return found | {f"{loop}{ONCE}": int(turns > 0) for loop, turns in found.items()}
 
 
+def small_head_counts(z: Sizes) -> dict[str, int]:
+    """The same of a kernel that keeps the words of two rows in registers: a turn runs other code for every number of
+    columns up to seven, then for what remains of four."""
+    m, n = z["m"], z["n"]
+    columns = n if n < 8 else 8 + n % 4
+    found = {f"{row} {columns}": turns for row, turns in (("pair", m // 2), ("last", m % 2)) if turns}
+    return found | {f"{loop}{ONCE}": 1 for loop in found}
+
+
+def four_row_blocks(m: int) -> int:
+    """Blocks of rows of such a kernel: the last takes one more, so that no single row is left."""
+    return max(1, (m + BLOCK_ROWS - 2) // BLOCK_ROWS)
+
+
 def turns_of(kernel: Kernel, z: Sizes) -> dict[str, int]:
-    """How often a call of a product kernel turns each loop of its nest."""
-    return four_row_counts(z) if has_four_rows(kernel) else loop_counts(z)
+    """How often a call of a product kernel turns each loop of its nest. Where rows of queries or of the map are panels
+    nothing is unpacked between tiles: other loops."""
+    count = four_row_counts if has_four_rows(kernel) else small_head_counts if has_small_heads(kernel) else loop_counts
+    counts = count(z)
+    panels = z.get("q_panels", 0) or z.get("e_panels", 0)
+    return {f"panels {loop}": turns for loop, turns in counts.items()} if panels else counts
 
 
 def has_four_rows(kernel: Kernel) -> bool:
     """True for a kernel on panels of four rows: it has tiles of as many."""
     return any(name == "tile4" for name, _ in kernel.terms)
+
+
+def has_small_heads(kernel: Kernel) -> bool:
+    """True for a kernel that keeps the words of two rows of queries in registers, for every key."""
+    return any(name == "keys2" for name, _ in kernel.terms)
 
 
 def has_loops(kernel: Kernel) -> bool:
@@ -96,22 +122,39 @@ def code_features(kernel: Kernel, z: Sizes) -> dict[str, float]:
     return counts | {f"{name} once": float(count > 0) for name, count in counts.items()}
 
 
+def code_parts(item: CallCount, kernels: Mapping[str, Kernel], calibration: Calibration) -> Mapping[str, float]:
+    """Feature or loop -> stalls of code of one call that starts cold, with misses of `stall_fill` cycles; kept with the
+    calibration, as many schedules make the same call."""
+    name, sizes = item.call.kernel, item.sizes
+    key = (name, *sizes.values())
+    known, fit = calibration.parts.get(key), calibration.kernels[name]
+    if known is None:
+        features = code_features(kernels[name], sizes) if fit.stalls else {}
+        known = {feature: value * features[feature] for feature, value in fit.stalls.items()}
+        if fit.loop_stalls:
+            counts, at = turns_of(kernels[name], sizes), entry(sizes)
+            known |= {f"loop {k}": prices[at] * counts.get(k, 0) for k, prices in fit.loop_stalls.items()}
+        known = {feature: cycles for feature, cycles in known.items() if cycles}
+        calibration.parts[key] = known
+    return known
+
+
+def miss_scale(kernel: str, wait_states: int, fill: int, calibration: Calibration) -> float:
+    """What the stalls of `code_parts` are multiplied by where a miss of the flash takes `fill` cycles."""
+    fit = calibration.kernels[kernel]
+    return (
+        fit.stall_shares[min(wait_states, len(fit.stall_shares) - 1)] * fill / fit.stall_fill
+        if fit.stall_shares
+        else 0.0
+    )
+
+
 def code_cycles(
     item: CallCount, wait_states: int, fill: int, kernels: Mapping[str, Kernel], calibration: Calibration
 ) -> float:
-    """Stalls of code of one call that starts cold, with misses of the flash of `fill` cycles; kept with the calibration, as
-    many schedules make the same call."""
-    name, sizes = item.call.kernel, item.sizes
-    key = ("code", name, *sizes.values())
-    known, fit = calibration.priced.get(key), calibration.kernels[name]
+    """Stalls of code of one call that starts cold, with misses of the flash of `fill` cycles."""
+    key = ("code", item.call.kernel, *item.sizes.values())
+    known = calibration.priced.get(key)
     if known is None:
-        features = code_features(kernels[name], sizes) if fit.stalls else {}
-        known = sum(value * features[feature] for feature, value in fit.stalls.items())
-        if fit.loop_stalls:
-            counts, at = turns_of(kernels[name], sizes), entry(sizes)
-            known += sum(prices[at] * counts[loop] for loop, prices in fit.loop_stalls.items())
-        calibration.priced[key] = known
-    if not known:
-        return 0.0
-    share = fit.stall_shares[min(wait_states, len(fit.stall_shares) - 1)]
-    return known * share * fill / fit.stall_fill
+        known = calibration.priced[key] = sum(code_parts(item, kernels, calibration).values())
+    return known * miss_scale(item.call.kernel, wait_states, fill, calibration) if known else 0.0

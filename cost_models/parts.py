@@ -5,7 +5,7 @@ program alone knows what runs beside a copy, so that parts bound its cycles from
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from cost_models.calibration import Calibration
@@ -14,12 +14,13 @@ from cost_models.code_fetch import CodeFetch
 from cost_models.code_stalls import fill_cycles, keeps_code
 from cost_models.counts import CallCount, count_calls, moved_bytes
 from cost_models.model import call_cycles, stage_cycles
-from cost_models.stalls import cold_code_cycles, slow_regions, stage_stalls
+from cost_models.operands import walk
+from cost_models.stalls import Stalled, cold_code_cycles, slow_regions, stage_stalls
 from dse.alloc import live_spans
 from dse.builder import Asked
 from dse.cost import PartCost
 from dse.kernel import Kernel
-from dse.program import Call, Pointer, Program, loops
+from dse.program import Call, Loop, Node, Parallel, Pointer, Program, loops
 from dse.schedule import FAMILIES, family_of
 from dse.target import Target
 
@@ -46,10 +47,8 @@ def price_rivals(
 
     What does not depend on the kernels is found once: how often calls happen, data that misses, buffers alive together.
     """
-    found = [
-        (critical_path(stage), stage_stalls(program, stage, target, wait_states, kernels, calibration))
-        for stage in program.stages
-    ]
+    paths = [critical_path(stage) for stage in program.stages]
+    lost = _Stalls(asked, kernels, target, wait_states, calibration)
     flash = slow_regions(target, wait_states).get("flash")
     fill = 0 if flash is None or program.code != "flash" or keeps_code(target) else fill_cycles(flash, wait_states)
     calls = tuple(program.calls())
@@ -57,7 +56,7 @@ def price_rivals(
     costs = []
     for turn in range(turns):
         cycles = dict.fromkeys(("", *FAMILIES), 0.0)
-        for path, stalls in found:
+        for path, stalls in zip(paths, lost.of(program, turn), strict=True):
             path = replace(path, calls=tuple(_by(item, asked, turn) for item in path.calls))
             cycles[""] += stage_cycles((), path.iterations, kernels, calibration) + path.overhead_cycles(target.cluster)
             for family, cold in path.cold_cycles(calibration).items():
@@ -71,6 +70,42 @@ def price_rivals(
                     cycles[family_of(stalled.item.call.op)] += code
         costs.append(_cost(program, calls, cycles, _floors(moments, asked, turn), weights, asked, turn))
     return costs
+
+
+@dataclass(frozen=True)
+class _Stalls:
+    """What the calls of a part lose on data, found once for all turns whose kernels go over their operands alike."""
+
+    asked: Asking
+    kernels: Mapping[str, Kernel]
+    target: Target
+    wait_states: int
+    calibration: Calibration
+    known: dict[tuple[object, ...], list[tuple[Stalled, ...]]] = field(default_factory=dict)
+
+    def of(self, program: Program, turn: int) -> list[tuple[Stalled, ...]]:
+        """Stage by stage, as `stage_stalls`."""
+        if not slow_regions(self.target, self.wait_states):
+            return [()] * len(program.stages)
+        names = [rivals.kernels[min(turn, len(rivals.kernels) - 1)] for rivals in self.asked.values()]
+        key = tuple(walk(kernel) for kernel in names)
+        if key not in self.known:
+            facts = self.target, self.wait_states, self.kernels, self.calibration
+            stages = [replace(s, body=_called(s.body, self.asked, turn)) for s in program.stages]
+            self.known[key] = [stage_stalls(program, stage, *facts) for stage in stages]
+        return self.known[key]
+
+
+def _called(body: tuple[Node, ...], asked: Asking, turn: int) -> tuple[Node, ...]:
+    """The body with its calls made by their kernels of that turn."""
+    return tuple(
+        replace(node, kernel=_kernel(node, asked, turn))
+        if isinstance(node, Call)
+        else replace(node, body=_called(node.body, asked, turn))
+        if isinstance(node, Loop | Parallel)
+        else node
+        for node in body
+    )
 
 
 def _cost(
@@ -138,8 +173,8 @@ def _moments(program: Program, calls: Sequence[Call]) -> list[_Moment]:
     sizes = {buffer.name: buffer.size_bytes for buffer in program.buffers if not buffer.region}
     scratch: dict[str, _Scratch] = {}
     for call in calls:
-        for field, value in call.arguments:
-            if field == "scratch" and isinstance(value, Pointer):
+        for name, value in call.arguments:
+            if name == "scratch" and isinstance(value, Pointer):
                 scratch[value.base] = _Scratch(call, sizes[value.base])
     spans = live_spans(program.stages, program.input.base, program.output.base)
     moments = []

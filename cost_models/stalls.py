@@ -9,19 +9,20 @@ Code: cost_models/code_stalls.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from cost_models.calibration import Calibration
 from cost_models.code_stalls import BLOCK_ROWS, code_cycles, exact, fill_cycles
 from cost_models.counts import CallCount, Sizes, call_traffic
+from cost_models.operands import SPARE_BYTES, Walk, again_bytes, chunks, passes_over, touched_bytes, walk
 from cost_models.sets import Piece, lost_share, reach
 from dse.kernel import Kernel
-from dse.layout import RIGHT, even
-from dse.program import Affine, Buffer, Call, Loop, Node, Pointer, Program, Stage
+from dse.layout import even
+from dse.program import Affine, Buffer, Call, Loop, Node, Pointer, Program, Stage, calls_in
 from dse.target import Cache, Region, Target
-
-SPARE_BYTES = 32  # of a data cache: what else a kernel reads from flash between two tiles
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,16 @@ def _place(buffer: Buffer) -> str:
 
 @dataclass(frozen=True)
 class _Touch:
-    """An operand of a call in a slow memory: bytes that a turn touches, bytes that miss over all turns, and the share of
-    the cache's sets that it can lie in."""
+    """An operand of a call in a slow memory: bytes that a turn touches, in chunks at a stride (0: as one), bytes that miss
+    over all turns, and the share of the cache's sets that it can lie in."""
 
     pointer: Pointer
     region: Region
     place: str
     bytes: float
     missed: float
+    chunk: float
+    stride: int
     reach: float
 
     def kept(self, turns: float) -> _Touch:
@@ -66,7 +69,36 @@ class _Touch:
 class _Visit:
     item: CallCount
     touches: tuple[_Touch, ...]
-    again: float  # bytes of weights that one call reads again
+    again: float  # bytes of weights and channel records that one call reads again
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """The slow operands' homes, the cache before them, how the kernels of a stage go over them, and which constant lies
+    behind which, with the bytes of both: the emitted C has them in the program's order."""
+
+    homes: Mapping[str, _Home]
+    cache: Cache
+    walks: Mapping[str, Walk]
+    behind: Mapping[str, tuple[int, str, int]]
+
+    def joined(self, pieces: dict[str, Piece], own: str) -> tuple[Piece, Iterable[Piece]]:
+        """(the piece that `own` is part of, the others): constants that are touched whole and lie side by side are one."""
+        before: dict[str, str] = {}  # constant -> the one in front of it
+        for name, piece in pieces.items():
+            size, following, more = self.behind.get(name, (0, "", 0))
+            if following in pieces and piece.bytes >= size and pieces[following].bytes >= more:
+                before[following] = name
+        if not before:
+            return pieces.pop(own), pieces.values()
+        runs: dict[str, Piece] = {}
+        for name, piece in pieces.items():
+            first = name
+            while first in before:
+                first = before[first]
+            runs[first] = Piece(piece.bytes + runs[first].bytes) if first in runs else piece
+            own = first if name == own else own
+        return runs.pop(own), runs.values()
 
 
 def slow_regions(target: Target, wait_states: int) -> dict[str, Region]:
@@ -94,7 +126,10 @@ def stage_stalls(
     homes |= {c.name: _Home(slow["flash"], c.name) for c in program.constants}
     fill = fill_cycles(slow["flash"], wait_states)
     found = []
-    visits = _visit(stage.body, {}, homes, cache)
+    walks = {name: walk(kernels[name]) for name in {call.kernel for call in calls_in(stage.body)}}
+    flat = [(c.name, c.size_bytes) for c in program.constants if c.region == "flash"]
+    behind = {name: (size, *following) for (name, size), following in pairwise(flat)}
+    visits = _visit(stage.body, {}, _Memory(homes, cache, walks, behind))
     if recent is not None:
         visits = _warm(visits, recent, {_place(b) for b in program.buffers}, cache)
     for visit in visits:
@@ -116,48 +151,54 @@ def cold_code_cycles(
 
 def _warm(visits: list[_Visit], recent: dict[str, float], buffers: set[str], cache: Cache) -> list[_Visit]:
     """The calls of a stage where its buffers are still cached from the stages before: those since whose last touch, their
-    own bytes included, no more was touched than the cache holds. Adds what this stage touches to `recent`."""
-    cached, since = set[str](), 0.0
+    own bytes and those of the calls before in this stage included, no more was touched than the cache holds. Adds what this
+    stage touches to `recent`."""
+    since, total = dict[str, float](), 0.0
     for base, size in reversed(recent.items()):
-        since += size
-        if since <= cache.size_bytes and base in buffers:
-            cached.add(base)
-    found = []
+        total += size
+        since[base] = total
+    found, seen = [], set[str]()
+    passed = 0.0
     for visit in visits:
         touches = []
         for touch in visit.touches:
             base = touch.place
-            touches.append(replace(touch, missed=max(0.0, touch.missed - touch.bytes * (base in cached))))
+            cached = base in buffers and base not in seen and since.get(base, math.inf) + passed <= cache.size_bytes
+            if cached:  # as much as lies there
+                touch = replace(touch, missed=max(0.0, touch.missed - min(touch.bytes, recent[base])))
+            touches.append(touch)
             recent[base] = max(recent.pop(base, 0.0), touch.bytes)
-            cached.discard(base)
+        fresh = {touch.place: touch.bytes for touch in visit.touches if touch.place not in seen}
+        passed += sum(fresh.values())
+        seen |= set(fresh)
         found.append(replace(visit, touches=tuple(touches)))
     return found
 
 
-def _visit(body: tuple[Node, ...], sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) -> list[_Visit]:
+def _visit(body: tuple[Node, ...], sizes: Sizes, memory: _Memory) -> list[_Visit]:
     """The calls of a body; of what one of its calls or loops touched before, only what did not stay misses again."""
     found: list[_Visit] = []
     seen: dict[str, int] = {}
     for node in body:
         begin = len(found)
         if isinstance(node, Loop):
-            found += _loop(node, sizes, homes, cache)
+            found += _loop(node, sizes, memory)
         elif isinstance(node, Call):
-            found.append(_call(node, sizes, homes, cache))
+            found.append(_call(node, sizes, memory))
         here: dict[str, int] = {}
         for index in range(begin, len(found)):
             touches = []
             for touch in found[index].touches:
                 base = touch.place
                 known = base in seen and base not in here
-                touches.append(touch.kept(1 - _lost(base, found, seen[base], index, cache)) if known else touch)
+                touches.append(touch.kept(1 - _lost(base, found, seen[base], index, memory)) if known else touch)
             here |= {touch.place: index for touch in touches}
             found[index] = replace(found[index], touches=tuple(touches))
         seen |= here
     return found
 
 
-def _lost(base: str, visits: list[_Visit], last: int, first: int, cache: Cache) -> float:
+def _lost(base: str, visits: list[_Visit], last: int, first: int, memory: _Memory) -> float:
     """The share of a buffer or constant that does not stay in the cache from its use in the visit `last` until that in the
     visit `first`, of this turn or (last >= first) of the next: what the visits between them touch passes by, and half of
     what those two do."""
@@ -170,18 +211,18 @@ def _lost(base: str, visits: list[_Visit], last: int, first: int, cache: Cache) 
             size += most[name].bytes if weight < 1 and name != base and name in most else 0.0
             if name not in most or most[name].bytes < size:
                 most[name] = Piece(min(size, touch.bytes), touch.reach)
-    own = most.pop(base)
-    return lost_share(own, most.values(), cache)
+    own, others = memory.joined(most, base)
+    return lost_share(own, others, memory.cache)
 
 
-def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) -> list[_Visit]:
+def _loop(loop: Loop, sizes: Sizes, memory: _Memory) -> list[_Visit]:
     """A loop's calls over all its turns: full ones, then the ragged last."""
     full, rest = divmod(loop.extent.evaluate(sizes), loop.step)
     found: list[_Visit] = []
     for count, turns in ((loop.step, full), (rest, int(rest > 0))):
         if turns == 0:
             continue
-        inner = _visit(loop.body, dict(sizes) | {f"{loop.var}_n": count}, homes, cache)
+        inner = _visit(loop.body, dict(sizes) | {f"{loop.var}_n": count}, memory)
         new = int(not found)  # the ragged turn finds what the others have left
         last = {touch.place: index for index, visit in enumerate(inner) for touch in visit.touches}
         seen: set[str] = set()
@@ -189,9 +230,9 @@ def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) ->
             touches = []
             for touch in visit.touches:
                 base, lost = touch.place, 1.0
-                if base not in seen and turns > new and not _moves(touch, loop.var):
-                    lost = _lost(base, inner, last[base], index, cache)
-                touches.append(_over(touch, loop.var, turns, new, lost))
+                if base not in seen and turns > new and not _move(touch, loop):
+                    lost = _lost(base, inner, last[base], index, memory)
+                touches.append(_over(touch, loop, turns, new, lost, memory.cache))
             seen |= {touch.place for touch in touches}
             found.append(
                 replace(visit, item=replace(visit.item, times=visit.item.times * turns), touches=tuple(touches))
@@ -199,80 +240,58 @@ def _loop(loop: Loop, sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) ->
     return found
 
 
-def _moves(touch: _Touch, var: str) -> bool:
-    return any(symbol == var for symbol, _ in touch.pointer.offset_bytes.terms)
+def _move(touch: _Touch, loop: Loop) -> int:
+    """Bytes from where an operand lies in one turn to where it does in the next."""
+    return sum(factor for symbol, factor in touch.pointer.offset_bytes.terms if symbol == loop.var) * loop.step
 
 
-def _over(touch: _Touch, var: str, turns: int, new: int, lost: float) -> _Touch:
-    """The same operand over the turns of a loop: in the first `new` it is not cached, in others `lost` of it is not."""
-    if _moves(touch, var):
-        return replace(touch, bytes=touch.bytes * turns, missed=touch.missed * turns)
+def _over(touch: _Touch, loop: Loop, turns: int, new: int, lost: float, cache: Cache) -> _Touch:
+    """The same operand over the turns of a loop: in the first `new` it is not cached, in others `lost` of it is not. What
+    moves by less than its stride fills the gaps."""
+    if move := abs(_move(touch, loop)):
+        touch = replace(touch, bytes=touch.bytes * turns, missed=touch.missed * turns)
+        if touch.reach < 1 and move < touch.stride:
+            chunk = touch.chunk + min(move, touch.chunk) * (turns - 1)
+            return replace(touch, chunk=chunk, reach=reach(chunk, touch.stride, cache))
+        return touch
     return replace(touch, missed=touch.missed * turns).kept((1 - lost) * (turns - new))
 
 
-def _call(call: Call, sizes: Sizes, homes: Mapping[str, _Home], cache: Cache) -> _Visit:
+def _call(call: Call, sizes: Sizes, memory: _Memory) -> _Visit:
     values = {k: v.evaluate(sizes) if v.terms else v.const for k, v in call.arguments if isinstance(v, Affine)}
     pointers = {k: v for k, v in call.arguments if isinstance(v, Pointer)}
     traffic = {field: max(moved) for field, moved in call_traffic(call, values).items()}
+    way, cache = memory.walks[call.kernel], memory.cache
     if "scratch" in pointers and call.op.startswith("linear_"):
         traffic["scratch"] = 2 * min(values["m"], BLOCK_ROWS) * even(values["k"])
     slow = {
         field: touched_bytes(call.op, field, values, size)
         for field, size in traffic.items()
-        if pointers[field].base in homes
+        if pointers[field].base in memory.homes
     }
     touches = []
     for field, size in slow.items():
-        piece, passes = Piece(size, _reach(field, call.layout, values, cache)), passes_over(call.op, field, values)
-        if passes > 1:  # what passes by meanwhile: a share of all the rest
-            rest = sum(other for name, other in slow.items() if name != field) / passes
-            passes = 1 + (passes - 1) * lost_share(piece, (Piece(rest),), cache)
-        home = homes[pointers[field].base]
-        touches.append(_Touch(pointers[field], home.region, home.place, size, size * passes, piece.reach))
-    return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(call.op, call.layout, values, cache))
+        chunk, stride = chunks(field, call.layout, values)
+        piece, passes = Piece(size, reach(chunk, stride, cache)), passes_over(way, field, values)
+        if passes > 1:
+            passes = 1 + (passes - 1) * _lost_in_call(piece, field, passes, slow, way, cache)
+        home = memory.homes[pointers[field].base]
+        place = pointers[field], home.region, home.place
+        touches.append(_Touch(*place, size, size * passes, chunk, stride, piece.reach))
+    beside = sum(size for field, size in slow.items() if field not in ("w", "channel"))
+    return _Visit(CallCount(call, values, 1), tuple(touches), again_bytes(way, values, cache, beside))
 
 
-def _reach(field: str, layout: str, z: Sizes, cache: Cache) -> float:
-    """The share of the cache's sets that an operand can lie in: columns by four, or rows, of the depth at their stride."""
-    if f"{field}_stride" not in z or "k" not in z or field in ("y", "r"):
-        return 1.0
-    depth = even(z["k"]) * (RIGHT[layout].element_bytes if field == "w" else 1)
-    return reach(4 * depth if z.get(f"{field}_panels", 1) else z["k"], z[f"{field}_stride"], cache)
-
-
-def touched_bytes(op: str, field: str, z: Sizes, size: float) -> float:
-    """Bytes of an operand that a call touches: all of it, or the share of a table that so many random look-ups meet."""
-    if field != "table":
-        return size
-    lookups = z["n"] * z.get("m", 1)
-    return size * (1 - (1 - 8 / size) ** lookups)
-
-
-def again_bytes(op: str, layout: str, z: Sizes, cache: Cache) -> float:
-    """Bytes of weights that a call reads again: all of them for every further pair of rows, when the four columns that a
-    pair reads do not stay in the cache until the next pair; else for every further block of rows that it unpacks."""
-    if not op.startswith("linear_") or layout not in ("quads", "pairs"):
-        return 0.0
-    depth_bytes = even(z["k"]) * RIGHT[layout].element_bytes
-    weights = even(z["n"]) * depth_bytes
-    if 4 * depth_bytes > cache.size_bytes - SPARE_BYTES:
-        return weights * ((z["m"] + 1) // 2 - 1)
-    if z["x_panels"]:
-        return 0.0
-    lost = lost_share(Piece(weights, _reach("w", layout, z, cache)), (), cache)
-    return weights * (-(-z["m"] // BLOCK_ROWS) - 1) * lost
-
-
-def passes_over(op: str, field: str, z: Sizes) -> float:
-    """How often a call goes over an operand: rows in panels, unpacked or not, for every four columns, keys and values for
-    every pair of rows."""
-    if op.startswith("linear_") and field in ("x", "scratch"):
-        blocks = -(-z["m"] // BLOCK_ROWS) if field == "scratch" else int(z["x_panels"])
-        return max(1, blocks * ((z["n"] + 3) // 4))
-    return (z["m"] + 1) // 2 if field in ("keys", "values") else 1
-
-
-def call_bytes(op: str, layout: str, z: Sizes, cache: Cache, flash: Mapping[str, float]) -> float:
-    """Bytes that one cold call misses in flash. flash: operand there -> its bytes."""
-    once = sum(touched_bytes(op, field, z, size) for field, size in flash.items())
-    return once + again_bytes(op, layout, z, cache)
+def _lost_in_call(piece: Piece, field: str, passes: float, slow: Mapping[str, float], way: Walk, cache: Cache) -> float:
+    """The share of an operand that does not stay from one pass of a call over it to the next. What passes by meanwhile is
+    a share of all the rest; weights of four columns, which every tile reads, are younger than panels of rows when the next
+    four push them out, so that they count twice then."""
+    rest = SPARE_BYTES + sum(size for name, size in slow.items() if name != field) / passes
+    if not way.op.startswith("linear_"):
+        return lost_share(piece, (Piece(rest),), cache)
+    columns = slow.get("w", 0.0) / passes
+    if not way.four_rows:
+        return lost_share(piece, (Piece(rest + columns),), cache)
+    return (
+        sum(lost_share(piece, (Piece(rest + more * columns),), cache) for more in (1, 3)) / 2
+    )  # each four in two passes

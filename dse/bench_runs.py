@@ -13,11 +13,12 @@ import numpy as np
 
 from codegen.device import Device
 from codegen.device.elf import parse_elf
+from codegen.device.result import CallResult
 from codegen.emit import IoScale, Sample, emit
 from codegen.names import arena_symbol, stage_symbols
 from cost_models.calibrate import ColdCall, Footprint, Measurement, loop_shapes, shapes
+from cost_models.code_row import code_order
 from cost_models.code_stalls import keeps_code
-from cost_models.counts import call_traffic
 from dse import ptq
 from dse.bench_calls import REPEATS, bench_call, bench_program
 from dse.cluster_bench import STAGES, cluster_program, constants_of
@@ -26,7 +27,7 @@ from dse.folders import write_files
 from dse.kernel import Kernel
 from dse.load.hyper import HyperParameters, build_model, sample_inputs
 from dse.lower import lower
-from dse.program import Affine, Buffer, Call, Constant, Pointer, Program, loops
+from dse.program import Affine, Buffer, Call, Constant, Program, loops
 from dse.rewrite import forms, rewrite
 from dse.space import build_space
 from dse.target import Target
@@ -35,7 +36,15 @@ COLD_CALLS = 256  # of one firmware: their weights fill its flash
 SCHEDULES = 16  # of every network below
 _DEEP = HyperParameters("deep", s=28, e=24, p=8, h=4, f=40, layers=2)
 _WIDE = HyperParameters("wide", s=52, e=40, p=16, h=5, f=80, layers=1)
-NETWORKS = ((_DEEP, "mhsa"), (_DEEP, "encoder"), (_WIDE, "mhsa"), (_WIDE, "block"))  # none of them is built in
+_SHORT = HyperParameters("short", s=6, e=48, p=24, h=6, f=96, layers=1)  # calls of few rows
+NETWORKS = (  # none of them is built in
+    (_DEEP, "mhsa"),
+    (_DEEP, "encoder"),
+    (_WIDE, "mhsa"),
+    (_WIDE, "block"),
+    (_SHORT, "mhsa"),
+    (_SHORT, "encoder"),
+)
 _GLUE = ("main", "Reset_", "_start", "Default_", "tlf_port", "tlf_network", "tlf_stage", "mem", "__", "SystemInit")
 
 
@@ -133,27 +142,18 @@ def _cold_calls(
     elf = build_bench(program, target, kernels, folder)
     symbols = stage_symbols([stage.name for stage in program.stages])
     found: dict[int, list[int]] = {}
-    misses: list[int] = []
+    runs: list[CallResult] = []
     for state in states:
         device = open_device(elf, target, state)
         device.boot()
         fill(device, program)
         runs = [device.call(symbol) for symbol in symbols]  # a call starts with empty caches
-        found[state], misses = [run.cycles for run in runs], [run.code_misses for run in runs]
+        found[state] = [run.cycles for run in runs]
     integers = [{k: v.const for k, v in call.arguments if isinstance(v, Affine)} for call, _ in calls]
     return [
-        ColdCall(
-            sizes, flash_operands(call, sizes, items), {state: found[state][index] for state in states}, misses[index]
-        )
-        for index, ((call, items), sizes) in enumerate(zip(calls, integers, strict=True))
+        ColdCall(sizes, {s: found[s][index] for s in states}, run.code_misses, run.data_misses, run.code_lines)
+        for index, (sizes, run) in enumerate(zip(integers, runs, strict=True))
     ]
-
-
-def flash_operands(call: Call, sizes: Mapping[str, int], items: Sequence[Buffer | Constant]) -> dict[str, int]:
-    """Operand in flash -> bytes a call at these sizes reads of it."""
-    constants = {item.name for item in items if isinstance(item, Constant)}
-    bases = {name: value.base for name, value in call.arguments if isinstance(value, Pointer)}
-    return {f: sum(moved) for f, moved in call_traffic(call, sizes).items() if bases[f] in constants}
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,11 @@ class ScheduleRun:
     cycles: dict[int, int]
 
 
-def schedule_runs(target: Target, kernels: Mapping[str, Kernel], folder: Path) -> list[ScheduleRun]:
-    """Small networks under random schedules: the calls of real stages, not of benches. On a cluster none is executed."""
+def schedule_runs(
+    target: Target, kernels: Mapping[str, Kernel], folder: Path, functions: Mapping[str, Mapping[str, int]]
+) -> list[ScheduleRun]:
+    """Small networks under random schedules: the calls of real stages, not of benches. On a cluster none is executed.
+    functions: kernel -> function -> bytes, which the linker gets in order as for a network."""
     rng = random.Random(0)
     found: list[ScheduleRun] = []
     for hyper, scope in NETWORKS:
@@ -177,12 +180,19 @@ def schedule_runs(target: Target, kernels: Mapping[str, Kernel], folder: Path) -
         points = ({name: rng.choice(choices) for name, choices in space.choices} for _ in itertools.count())
         schedules = itertools.islice(filter(None, map(space.decode, points)), SCHEDULES)
         programs = (lower(models[schedule.form], schedule, target, kernels) for schedule in schedules)
-        found += [_schedule_run(program, target, kernels, folder) for program in programs]
+        found += [_schedule_run(program, target, kernels, folder, functions) for program in programs]
     return found
 
 
-def _schedule_run(program: Program, target: Target, kernels: Mapping[str, Kernel], folder: Path) -> ScheduleRun:
-    elf = build_bench(program, target, kernels, folder)
+def _schedule_run(
+    program: Program,
+    target: Target,
+    kernels: Mapping[str, Kernel],
+    folder: Path,
+    functions: Mapping[str, Mapping[str, int]],
+) -> ScheduleRun:
+    order = code_order(program, functions) if keeps_code(target) else ()
+    elf = build_bench(program, target, kernels, folder, code_order=order)
     code = open_device(elf, target).flash_bytes - program.weight_bytes() - program.input_bytes
     glue = code - program.output_bytes - sum(_kernel_functions(elf).values())
     turns = sum(1 for stage in program.stages for _ in loops(stage.body))
@@ -207,20 +217,27 @@ def _kernel_functions(elf: Path) -> dict[str, int]:
     return found
 
 
-def bench_project(program: Program, target: Target, kernels: Mapping[str, Kernel]) -> dict[str, str]:
+def bench_project(
+    program: Program, target: Target, kernels: Mapping[str, Kernel], code_order: Sequence[Sequence[str]] = ()
+) -> dict[str, str]:
     """{path: text} of the C project of a program of calls."""
     rng = np.random.default_rng(0)  # of zeros the compiler would make no table
     sample = Sample(rng.bytes(program.input_bytes), rng.bytes(program.output_bytes))
-    return emit(program, target, kernels, IoScale(1.0, 0, 1.0, 0), sample)
+    return emit(program, target, kernels, IoScale(1.0, 0, 1.0, 0), sample, code_order)
 
 
 def build_bench(
-    program: Program, target: Target, kernels: Mapping[str, Kernel], folder: Path, defines: Sequence[str] = ()
+    program: Program,
+    target: Target,
+    kernels: Mapping[str, Kernel],
+    folder: Path,
+    defines: Sequence[str] = (),
+    code_order: Sequence[Sequence[str]] = (),
 ) -> Path:
     """The firmware of a program of calls, under `folder`."""
     project = folder / "bench"
     shutil.rmtree(project, ignore_errors=True)
-    write_files(project, dict(bench_project(program, target, kernels)))
+    write_files(project, dict(bench_project(program, target, kernels, code_order)))
     build_firmware(project, target, defines=defines)
     return project / "firmware.elf"
 

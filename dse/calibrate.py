@@ -39,7 +39,7 @@ def calibrate(target: Target, out: Path | None, progress: Callable[..., None]) -
             contention = fit_contention(kernel, ran.measured, ran.alone)
             fit = replace(fit, fetch_cycles=ran.fetch_cycles, contention=contention)
             fits[kernel.name] = fit_stalls(kernel, fit, run_cold(kernel, target, kernels, Path(scratch)), target)
-        runs = schedule_runs(target, kernels, Path(scratch))
+        runs = schedule_runs(target, kernels, Path(scratch), {name: fit.functions for name, fit in fits.items()})
         code = fit_code([run.footprint for run in runs])
     result = Calibration(target.name, provenance(target, wanted), 0.0, 0.0, *code, fits, cores=target.cores)
     result = replace(result, errors=_errors(runs, target, kernels, result))

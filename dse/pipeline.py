@@ -12,6 +12,8 @@ import numpy as np
 
 from codegen.emit import IoScale, Sample, emit
 from cost_models.calibration import Calibration, load_calibration
+from cost_models.code_row import code_order
+from cost_models.code_stalls import keeps_code
 from cost_models.model import Budget, evaluate
 from dse import ops, ptq
 from dse.cost import Cost, PartCosts
@@ -205,7 +207,9 @@ def project_files(prepared: Prepared, program: Program) -> dict[str, str]:
     source, result = model.tensors[model.input], model.tensors[model.output]
     scale = IoScale(source.scale[0], source.zero, result.scale[0], result.zero)
     sample = Sample(first.astype(np.int8).tobytes(), expected.astype(np.int8).tobytes())
-    return emit(program, prepared.target, prepared.kernels, scale, sample)
+    functions = {name: fit.functions for name, fit in prepared.calibration.kernels.items()}
+    order = code_order(program, functions) if keeps_code(prepared.target) else ()
+    return emit(program, prepared.target, prepared.kernels, scale, sample, order)
 
 
 def reference_output(model: Model, x: Array) -> Array:

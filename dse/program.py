@@ -292,7 +292,7 @@ class Program:
     def calls(self) -> Iterator[Call]:
         """Every call of the tree once, in text order."""
         for stage in self.stages:
-            yield from _calls(stage.body)
+            yield from calls_in(stage.body)
 
     def digest(self) -> str:
         """A short hash of the whole program text and its constants."""
@@ -302,12 +302,13 @@ class Program:
         return hasher.hexdigest()[:16]
 
 
-def _calls(body: tuple[Node, ...]) -> Iterator[Call]:
+def calls_in(body: tuple[Node, ...]) -> Iterator[Call]:
+    """Every call of a body once, in text order."""
     for node in body:
         if isinstance(node, Call):
             yield node
         elif isinstance(node, Loop | Parallel):
-            yield from _calls(node.body)
+            yield from calls_in(node.body)
 
 
 def print_program(program: Program) -> str:

@@ -101,6 +101,7 @@ class ArmEngine:
             unaligned=state.unaligned,
             code_misses=state.code.misses,
             data_misses=state.data.misses,
+            code=tuple(self._counter.code()),
         )
 
     def _map_memory(self) -> None:

@@ -198,6 +198,10 @@ class Counter:
             if block.runs:
                 yield block.address, block.runs * block.cycles + block.taken * block.taken_cycles + block.stall_cycles
 
+    def code(self) -> Iterator[tuple[int, int]]:
+        """(address, bytes) of every executed block."""
+        return ((block.address, block.size) for block in self._seen if block.runs)
+
     def _reset(self) -> None:
         state = self.state
         ctypes.memset(self._table, 0, ctypes.sizeof(self._table))

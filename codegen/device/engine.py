@@ -32,7 +32,7 @@ class Run:
 
     `pc` where it stopped, `value` the result register, `stages` (cycles, instructions) before the first stage and of
     each, `addresses` (address, cycles) of everything executed, `clobbered` the first callee-saved register that does
-    not hold what it held.
+    not hold what it held, `code` (address, bytes) of every block executed (Cortex-M).
     """
 
     pc: int
@@ -46,6 +46,7 @@ class Run:
     code_misses: int = 0
     data_misses: int = 0
     cores: tuple[CoreCount, ...] = ()
+    code: tuple[tuple[int, int], ...] = ()
 
 
 class Engine(Protocol):

@@ -112,6 +112,7 @@ class Device:
             cores=run.cores,
             code_misses=run.code_misses,
             data_misses=run.data_misses,
+            code_lines=self._lines_by_function(run),
         )
 
     def canaries(self) -> tuple[tuple[int, int], ...]:
@@ -158,6 +159,17 @@ class Device:
             name = self._function(address)
             cycles[name] = cycles.get(name, 0) + spent
         return dict(sorted(cycles.items(), key=lambda item: (-item[1], item[0])))
+
+    def _lines_by_function(self, run: Run) -> dict[str, int]:
+        target = self._memory.target
+        if target is None or target.code_cache is None:
+            return {}
+        lines: dict[str, set[int]] = {}
+        for address, size in run.code:
+            last = (address + size - 1) // target.code_cache.line_bytes
+            found = range(address // target.code_cache.line_bytes, last + 1)
+            lines.setdefault(self._function(address), set()).update(found)
+        return {name: len(found) for name, found in lines.items()}
 
 
 def _painted(data: bytes) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class DeviceFault(Exception):
@@ -48,7 +48,7 @@ class CallResult:
     costs hardware 1 or 2 cycles that are not in `cycles`; it is 0 unless the device is strict. On a cluster `cycles`
     are those of the called core, `instructions` and `functions` sum over all cores (time asleep belongs to no
     function), `stack_bytes` is the deepest stack, and `cores` has one entry a core. Misses are those of the
-    caches, 0 without wait states.
+    caches, 0 without wait states; `code_lines` are the lines of the code cache that each function ran.
     """
 
     value: int
@@ -61,3 +61,4 @@ class CallResult:
     code_misses: int = 0
     data_misses: int = 0
     cores: tuple[CoreCount, ...] = ()
+    code_lines: dict[str, int] = field(default_factory=dict)

@@ -179,6 +179,7 @@ def test_code_is_fetched_by_lines_once(run: Runner) -> None:
     result, stall = run("long_code", 5)
     assert result.code_misses == pytest.approx(12 * 1024 / LINE, abs=2)
     assert stall == result.code_misses * (FILL["flash"] + 4 * 2)
+    assert sum(result.code_lines.values()) == pytest.approx(result.code_misses, abs=2)
     assert run("small_loop", 1000)[0].code_misses == 1
     assert H743.code_cache is not None
     small = replace(H743, code_cache=replace(H743.code_cache, size_bytes=8192))

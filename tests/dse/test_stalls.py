@@ -13,19 +13,18 @@ from codegen.names import stage_symbols
 from cost_models.calibrate import MARGIN, fit_errors, loop_shapes, shape_text, shapes
 from cost_models.calibration import load_calibration
 from cost_models.code_fetch import CodeFetch
-from cost_models.code_stalls import ENTRIES, entry, four_row_counts, loop_counts
+from cost_models.code_stalls import ENTRIES, entry, fill_cycles, four_row_counts, loop_counts
 from cost_models.counts import count_calls
 from cost_models.sets import Piece, lost_share, reach
-from cost_models.stalls import call_bytes, stage_stalls
+from cost_models.stalls import stage_stalls
 from dse import accuracy, pipeline
 from dse.bench_calls import bench_call, bench_program
-from dse.bench_runs import build_bench, flash_operands
+from dse.bench_runs import build_bench
 from dse.cost import Cost
 from dse.execute import open_device
 from dse.kernel import load_kernels
 from dse.lattice import build_sheet, structures
 from dse.prices import HousePrices
-from dse.program import Affine
 from dse.schedule import Schedule
 from dse.target import load_target
 
@@ -52,11 +51,11 @@ def test_weights_miss_as_often_as_in_the_emulated_cache(target, tmp_path):
     program = bench_program(calls, board, repeats=1)
     device = open_device(build_bench(program, board, KERNELS, tmp_path), board, board.max_wait_states)
     device.boot()
-    for symbol, (call, items) in zip(stage_symbols([s.name for s in program.stages]), calls, strict=True):
-        sizes = {name: value.const for name, value in call.arguments if isinstance(value, Affine)}
-        flash = flash_operands(call, sizes, items)
-        missed = call_bytes(kernel.op, kernel.layout, sizes, board.data_cache, flash) / board.data_cache.fill_bytes
-        assert device.call(symbol).data_misses == pytest.approx(missed, rel=0.1, abs=6), sizes
+    fill = fill_cycles(next(r for r in board.regions if r.kind == "flash"), board.max_wait_states)
+    for symbol, stage in zip(stage_symbols([s.name for s in program.stages]), program.stages, strict=True):
+        (stalled,) = stage_stalls(program, stage, board, board.max_wait_states, KERNELS, load_calibration(target))
+        missed = stalled.data_cycles / fill
+        assert device.call(symbol).data_misses == pytest.approx(missed, rel=0.1, abs=6), stalled.item.sizes
 
 
 @pytest.mark.parametrize("target", ["stm32l476", "stm32h743"])
