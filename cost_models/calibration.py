@@ -21,9 +21,9 @@ class KernelFit:
     stall_shares of what the misses there would take in proportion. stall_error: the error that 95 % of the cold
     calls stay below; code_shares: function -> its share of the lines of code that a call runs, where the code cache keeps
     them. spans: integer argument -> (least, most) that was measured. calls, cold_calls: the shapes measured,
-    and those called with empty caches, as `cost_models.calibrate.shape_text`. On a cluster, else 0, fetch_cycles: until what
-    a call runs lies in the caches of one core alone, and of all cores at once; contention: the share of `cycles`, which are
-    those of a call that all cores make at once, that a core alone does not take.
+    and those called with empty caches, as `cost_models.calibrate.shape_text`. On a cluster, else 0, fetch_cycles: until
+    what a call runs lies in the caches of one core alone, and of all cores at once; contention: the share of `cycles`,
+    which are those of a call that all cores make at once, that a core alone does not take.
     """
 
     cycles: dict[str, float]
