@@ -15,7 +15,9 @@ from dse.kernel import Kernel
 from dse.layout import RIGHT, even
 from dse.target import Cache
 
-SPARE_BYTES = 32  # of a data cache: what else a kernel reads from flash between two tiles
+SPARE_BYTES = 32  # of a data cache: what else a kernel reads from flash between two passes over an operand
+TILE_BYTES = 16  # the same between two tiles of four columns
+PAIR_BYTES = 80  # the same from the first two of four columns to the others: the lines of their records
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ def touched_bytes(op: str, field: str, z: Sizes, size: float) -> float:
 
 def again_bytes(way: Walk, z: Sizes, cache: Cache, beside: float) -> float:
     """Bytes of weights and channel records that a call reads again: for every further tile of rows, when the four columns
-    that tiles read do not stay in the cache until the next; else for every further block of rows. beside: bytes of its
-    other operands in slow memories."""
+    that tiles read do not stay in the cache until the next, or until the other two of them; else for every further block
+    of rows. beside: bytes of its other operands in slow memories."""
     if not way.op.startswith("linear_") or way.layout not in ("columns", "quads", "pairs"):
         return 0.0
     right = RIGHT[way.layout]
@@ -61,10 +63,12 @@ def again_bytes(way: Walk, z: Sizes, cache: Cache, beside: float) -> float:
     weights = (z["n"] if right.group == 1 else even(z["n"])) * depth_bytes
     records = 8 * z["n"] * (way.op != "linear_add")
     blocks, tiles = blocks_and_tiles(way, z)
-    if right.group > 1 and 4 * depth_bytes > cache.size_bytes - SPARE_BYTES:
+    if right.group > 1 and 4 * depth_bytes > cache.size_bytes - TILE_BYTES:
         return weights * (tiles - 1) + records * (blocks - 1)
+    if way.four_rows and records and 4 * depth_bytes > cache.size_bytes - PAIR_BYTES:
+        return weights * (2 * blocks - 1) + records * (blocks - 1)
     own = Piece(weights, reach(right.group * depth_bytes, z["w_stride"], cache))
-    return (weights + records) * (blocks - 1) * lost_share(own, (Piece(records + beside / blocks),), cache)
+    return (weights + records) * (blocks - 1) * lost_share(own, (Piece(records + TILE_BYTES + beside / blocks),), cache)
 
 
 def blocks_and_tiles(way: Walk, z: Sizes) -> tuple[int, int]:

@@ -35,6 +35,8 @@ WEIGHTS = (
     (6, 8, 96),
     (40, 8, 32),
     (9, 12, 80),
+    (6, 24, 48),
+    (21, 16, 64),
 )  # m, n, k: weights that stay in 256 B and that do not
 
 
@@ -43,10 +45,13 @@ def _house(target):
     return pipeline.prepare("tr_hgr", target, scope="mhsa")
 
 
+@pytest.mark.parametrize(
+    "name", ["linear_rows_smlad2x4", "linear_keys_smlad4x2", "linear_add_smlad4x2", "linear_rows_ref"]
+)
 @pytest.mark.parametrize("target", ["stm32l476", "stm32h743"])
-def test_weights_miss_as_often_as_in_the_emulated_cache(target, tmp_path):
+def test_weights_miss_as_often_as_in_the_emulated_cache(target, name, tmp_path):
     """Data misses of one cold call, within a tenth: what else a kernel reads from flash are its own constants."""
-    board, kernel = load_target(target), KERNELS["linear_rows_smlad2x4"]
+    board, kernel = load_target(target), KERNELS[name]
     calls = [bench_call(kernel, i, {"m": m, "n": n, "k": k, "x_panels": 1}) for i, (m, n, k) in enumerate(WEIGHTS)]
     program = bench_program(calls, board, repeats=1)
     device = open_device(build_bench(program, board, KERNELS, tmp_path), board, board.max_wait_states)
