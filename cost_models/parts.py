@@ -14,13 +14,13 @@ from cost_models.code_fetch import CodeFetch
 from cost_models.code_stalls import fill_cycles, keeps_code
 from cost_models.counts import CallCount, count_calls, moved_bytes
 from cost_models.model import call_cycles, stage_cycles
-from cost_models.operands import walk
+from cost_models.operands import Walk, walk
 from cost_models.stalls import Stalled, cold_code_cycles, slow_regions, stage_stalls
 from dse.alloc import live_spans
 from dse.builder import Asked
 from dse.cost import PartCost
 from dse.kernel import Kernel
-from dse.program import Call, Loop, Node, Parallel, Pointer, Program, loops
+from dse.program import Call, Loop, Node, Parallel, Pointer, Program, calls_in, loops
 from dse.schedule import FAMILIES, family_of
 from dse.target import Target
 
@@ -81,19 +81,28 @@ class _Stalls:
     target: Target
     wait_states: int
     calibration: Calibration
-    known: dict[tuple[object, ...], list[tuple[Stalled, ...]]] = field(default_factory=dict)
+    known: dict[tuple[object, ...], tuple[Stalled, ...]] = field(default_factory=dict)
+    walks: dict[str, Walk] = field(default_factory=dict)
 
     def of(self, program: Program, turn: int) -> list[tuple[Stalled, ...]]:
         """Stage by stage, as `stage_stalls`."""
         if not slow_regions(self.target, self.wait_states):
             return [()] * len(program.stages)
-        names = [rivals.kernels[min(turn, len(rivals.kernels) - 1)] for rivals in self.asked.values()]
-        key = tuple(walk(kernel) for kernel in names)
+        return [self._stage(program, index, turn) for index in range(len(program.stages))]
+
+    def _stage(self, program: Program, index: int, turn: int) -> tuple[Stalled, ...]:
+        stage = program.stages[index]
+        key = (index, *(self._walk(_kernel(call, self.asked, turn)) for call in calls_in(stage.body)))
         if key not in self.known:
+            called = replace(stage, body=_called(stage.body, self.asked, turn))
             facts = self.target, self.wait_states, self.kernels, self.calibration
-            stages = [replace(s, body=_called(s.body, self.asked, turn)) for s in program.stages]
-            self.known[key] = [stage_stalls(program, stage, *facts) for stage in stages]
+            self.known[key] = stage_stalls(program, called, *facts)
         return self.known[key]
+
+    def _walk(self, kernel: str) -> Walk:
+        if kernel not in self.walks:
+            self.walks[kernel] = walk(self.kernels[kernel])
+        return self.walks[kernel]
 
 
 def _called(body: tuple[Node, ...], asked: Asking, turn: int) -> tuple[Node, ...]:

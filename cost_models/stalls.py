@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from cost_models.calibration import Calibration
 from cost_models.code_stalls import BLOCK_ROWS, code_cycles, exact, fill_cycles
@@ -46,8 +47,7 @@ def _place(buffer: Buffer) -> str:
     return f"{buffer.region}+{buffer.offset_bytes}"
 
 
-@dataclass(frozen=True)
-class _Touch:
+class _Touch(NamedTuple):
     """An operand of a call in a slow memory: bytes that a turn touches, in chunks at a stride (0: as one), bytes that miss
     over all turns, and the share of the cache's sets that it can lie in."""
 
@@ -62,11 +62,10 @@ class _Touch:
 
     def kept(self, turns: float) -> _Touch:
         """The same where, in that many turns, what it touches first is still cached."""
-        return replace(self, missed=max(0.0, self.missed - turns * self.bytes))
+        return self._replace(missed=max(0.0, self.missed - turns * self.bytes))
 
 
-@dataclass(frozen=True)
-class _Visit:
+class _Visit(NamedTuple):
     item: CallCount
     touches: tuple[_Touch, ...]
     again: float  # bytes of weights and channel records that one call reads again
@@ -165,13 +164,13 @@ def _warm(visits: list[_Visit], recent: dict[str, float], buffers: set[str], cac
             base = touch.place
             cached = base in buffers and base not in seen and since.get(base, math.inf) + passed <= cache.size_bytes
             if cached:  # as much as lies there
-                touch = replace(touch, missed=max(0.0, touch.missed - min(touch.bytes, recent[base])))
+                touch = touch._replace(missed=max(0.0, touch.missed - min(touch.bytes, recent[base])))
             touches.append(touch)
             recent[base] = max(recent.pop(base, 0.0), touch.bytes)
         fresh = {touch.place: touch.bytes for touch in visit.touches if touch.place not in seen}
         passed += sum(fresh.values())
         seen |= set(fresh)
-        found.append(replace(visit, touches=tuple(touches)))
+        found.append(visit._replace(touches=tuple(touches)))
     return found
 
 
@@ -187,13 +186,16 @@ def _visit(body: tuple[Node, ...], sizes: Sizes, memory: _Memory) -> list[_Visit
             found.append(_call(node, sizes, memory))
         here: dict[str, int] = {}
         for index in range(begin, len(found)):
-            touches = []
-            for touch in found[index].touches:
-                base = touch.place
-                known = base in seen and base not in here
-                touches.append(touch.kept(1 - _lost(base, found, seen[base], index, memory)) if known else touch)
+            touches = found[index].touches
+            if any(touch.place in seen and touch.place not in here for touch in touches):
+                touches = tuple(
+                    touch.kept(1 - _lost(touch.place, found, seen[touch.place], index, memory))
+                    if touch.place in seen and touch.place not in here
+                    else touch
+                    for touch in touches
+                )
+                found[index] = found[index]._replace(touches=touches)
             here |= {touch.place: index for touch in touches}
-            found[index] = replace(found[index], touches=tuple(touches))
         seen |= here
     return found
 
@@ -234,9 +236,8 @@ def _loop(loop: Loop, sizes: Sizes, memory: _Memory) -> list[_Visit]:
                     lost = _lost(base, inner, last[base], index, memory)
                 touches.append(_over(touch, loop, turns, new, lost, memory.cache))
             seen |= {touch.place for touch in touches}
-            found.append(
-                replace(visit, item=replace(visit.item, times=visit.item.times * turns), touches=tuple(touches))
-            )
+            call, sizes_of, times, cores = visit.item.call, visit.item.sizes, visit.item.times, visit.item.cores
+            found.append(_Visit(CallCount(call, sizes_of, times * turns, cores), tuple(touches), visit.again))
     return found
 
 
@@ -249,12 +250,13 @@ def _over(touch: _Touch, loop: Loop, turns: int, new: int, lost: float, cache: C
     """The same operand over the turns of a loop: in the first `new` it is not cached, in others `lost` of it is not. What
     moves by less than its stride fills the gaps."""
     if move := abs(_move(touch, loop)):
-        touch = replace(touch, bytes=touch.bytes * turns, missed=touch.missed * turns)
+        touch = touch._replace(bytes=touch.bytes * turns, missed=touch.missed * turns)
         if touch.reach < 1 and move < touch.stride:
             chunk = touch.chunk + min(move, touch.chunk) * (turns - 1)
-            return replace(touch, chunk=chunk, reach=reach(chunk, touch.stride, cache))
+            return touch._replace(chunk=chunk, reach=reach(chunk, touch.stride, cache))
         return touch
-    return replace(touch, missed=touch.missed * turns).kept((1 - lost) * (turns - new))
+    stays = (1 - lost) * (turns - new) * touch.bytes
+    return touch._replace(missed=max(0.0, touch.missed * turns - stays))
 
 
 def _call(call: Call, sizes: Sizes, memory: _Memory) -> _Visit:
