@@ -294,6 +294,5 @@ def _lost_in_call(piece: Piece, field: str, passes: float, slow: Mapping[str, fl
     columns = slow.get("w", 0.0) / passes
     if not way.four_rows:
         return lost_share(piece, (Piece(rest + columns),), cache)
-    return (
-        sum(lost_share(piece, (Piece(rest + more * columns),), cache) for more in (1, 3)) / 2
-    )  # each four in two passes
+    fours = [lost_share(piece, (Piece(rest + more * columns),), cache) for more in (1, 3)]  # each four in two passes
+    return sum(fours) / 2

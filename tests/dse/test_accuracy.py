@@ -51,8 +51,8 @@ def test_a_draw_is_repeatable_and_distinct():
     assert first != accuracy.draw(plan | {"seed": 4}, "stm32l476", "tr_hgr", "mhsa")
 
 
-def _committed() -> list[dict[str, str]]:
-    path = Path(accuracy.__file__).parents[1] / "studies" / "results" / "cost_model_accuracy.csv"
+def _committed(study: str) -> list[dict[str, str]]:
+    path = Path(accuracy.__file__).parents[1] / "studies" / "results" / f"{study}.csv"
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     return list(csv.DictReader(lines))
 
@@ -60,10 +60,21 @@ def _committed() -> list[dict[str, str]]:
 @pytest.mark.parametrize("target", ["stm32l476", "stm32h743"])
 @pytest.mark.parametrize("wait_states", [0, 4])
 def test_intervals_of_the_committed_study_cover_and_are_narrow(target, wait_states):
-    rows = [r for r in _committed() if (r["target"], r["wait_states"]) == (target, str(wait_states))]
+    rows = [
+        r for r in _committed("cost_model_accuracy") if (r["target"], r["wait_states"]) == (target, str(wait_states))
+    ]
     low, high, executed, predicted = (
         np.array([float(r[f"{name}_cycles"]) for r in rows]) for name in ("low", "high", "executed", "predicted")
     )
     assert len(rows) >= 300
     assert np.mean((low <= executed) & (executed <= high)) >= 0.95
     assert np.median((high - low) / 2 / predicted) <= {0: 0.01, 4: 0.035}[wait_states]
+
+
+def test_the_committed_study_of_the_cluster_keeps_its_bars():
+    rows = _committed("gap9_accuracy")
+    errors = np.abs([float(row["error_percent"]) for row in rows])
+    assert len(rows) >= 200
+    assert np.median(errors) <= 4
+    assert np.percentile(errors, 95) <= 10
+    assert all(row["bit_exact"] == row["arena_exact"] == row["traffic_exact"] == "True" for row in rows)
