@@ -205,6 +205,7 @@ typedef struct {
 
 /* ---- pack_keys: x (m, k) int8 rows -> right-hand operand with column = row of x, depth = its elements -------------------
  * -128 becomes -127. quads: writes whole words; odd edges (k and m) are padded with zero. y_stride is the stride of y.
+ * ---- pack_rows: x (m, k) int8 rows -> the same rows, y_stride apart
  */
 typedef struct {
     const int8_t *x;
@@ -213,7 +214,7 @@ typedef struct {
     int32_t k;
     int32_t x_stride;
     int32_t y_stride;
-} tlf_pack_keys_args;
+} tlf_pack_args;
 
 /* ---- pack_panels: x (m, k) int8 rows -> y panels; y_stride from a group of rows to the next ------------------------------
  */
@@ -225,17 +226,6 @@ typedef struct {
     int32_t x_stride;
     int32_t y_stride;
 } tlf_pack_panels_args;
-
-/* ---- pack_rows: x (m, k) int8 rows -> the same rows, y_stride apart ------------------------------------------------------
- */
-typedef struct {
-    const int8_t *x;
-    int8_t *y;
-    int32_t m;
-    int32_t k;
-    int32_t x_stride;
-    int32_t y_stride;
-} tlf_pack_rows_args;
 
 /* ---- layernorm: normalise each row, then scale and shift each channel ------------------------------------------------
  * x, y: (m, n) int8 rows; y may be x with the same stride.  channel: n records {mult, round} int32.  1 <= n <= 256.
@@ -309,7 +299,7 @@ void tlf_attend_rows_ref(const tlf_attend_args *args);
 void tlf_attend_add_ref(const tlf_attend_args *args);
 void tlf_narrow_ref(const tlf_narrow_args *args);
 void tlf_zero_ref(const tlf_zero_args *args);
-void tlf_pack_keys_ref(const tlf_pack_keys_args *args);
+void tlf_pack_keys_ref(const tlf_pack_args *args);
 void tlf_layernorm_ref(const tlf_layernorm_args *args);
 void tlf_lut_ref(const tlf_lut_args *args);
 void tlf_add_ref(const tlf_add_args *args);
@@ -408,7 +398,7 @@ void tlf_layernorm_packed(const tlf_layernorm_args *args);
 void tlf_lut_packed(const tlf_lut_args *args);
 void tlf_add_packed(const tlf_add_args *args);
 void tlf_mean_packed(const tlf_mean_args *args);
-void tlf_pack_keys_packed(const tlf_pack_keys_args *args);
+void tlf_pack_keys_packed(const tlf_pack_args *args);
 void tlf_pack_panels_packed(const tlf_pack_panels_args *args);
 
 /* rv32imc: tiles of up to 3 rows by 4 columns, byte loads and one multiplication a product */
@@ -428,7 +418,7 @@ void tlf_layernorm_scalar(const tlf_layernorm_args *args);
 void tlf_lut_scalar(const tlf_lut_args *args);
 void tlf_add_scalar(const tlf_add_args *args);
 void tlf_mean_scalar(const tlf_mean_args *args);
-void tlf_pack_keys_scalar(const tlf_pack_keys_args *args);
+void tlf_pack_keys_scalar(const tlf_pack_args *args);
 
 /* xpulpv2: tiles of 4 rows by 4 columns, dot products of 4 bytes in hardware loops. They read whole words: up to 3 bytes after an
  * operand are read and ignored. int32 sums wrap, so no bound but that of the contract holds. */
@@ -448,7 +438,7 @@ void tlf_layernorm_pulp(const tlf_layernorm_args *args);
 void tlf_lut_pulp(const tlf_lut_args *args);
 void tlf_add_pulp(const tlf_add_args *args);
 void tlf_mean_pulp(const tlf_mean_args *args);
-void tlf_pack_keys_pulp(const tlf_pack_keys_args *args);
-void tlf_pack_rows_pulp(const tlf_pack_rows_args *args);
+void tlf_pack_keys_pulp(const tlf_pack_args *args);
+void tlf_pack_rows_pulp(const tlf_pack_args *args);
 
 #endif

@@ -77,7 +77,7 @@ void tlf_add_scalar(const tlf_add_args *args) {
     }
 }
 
-void tlf_pack_keys_scalar(const tlf_pack_keys_args *args) {
+void tlf_pack_keys_scalar(const tlf_pack_args *args) {
     for (int32_t r = 0; r < args->m; r++) {
         const int8_t *x = args->x + r * args->x_stride;
         int8_t *y = args->y + r * args->y_stride, *const end = y + args->k;
