@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import nnls
 
-from cost_models.calibration import KernelFit
+from cost_models.calibration import KernelFit, is_of_banks
 from cost_models.code_stalls import (
     ENTRIES,
     ONCE,
@@ -67,7 +67,7 @@ def fit_kernel(
 def fit_contention(kernel: Kernel, measured: Sequence[Measurement], alone: Sequence[float]) -> float:
     """The share of the cycles of a call on all cores at once that a core alone does not take, over the calls without a
     term `bank`; 0 where it was measured for none. alone: cycles of the same calls on one core."""
-    banks = [feature for name, feature in kernel.terms if name.startswith("bank")]
+    banks = [feature for name, feature in kernel.terms if is_of_banks(name)]
     calls = [
         (call.cycles, own)
         for call, own in zip(measured, alone, strict=bool(alone))
@@ -281,7 +281,7 @@ def loop_shapes(kernel: Kernel, keeps: bool) -> tuple[dict[str, int], ...]:
 
 def _banked_strides(kernel: Kernel) -> tuple[str, ...]:
     """The strides of operands that a variant's terms of bank conflicts depend on; () for one without."""
-    if not any(name == "bank" for name, _ in kernel.terms):
+    if not any(is_of_banks(name) for name, _ in kernel.terms):
         return ()
     fields = {"linear": ("x",), "probs": ("q", "keys"), "attend": ("e", "values")}[kernel.op.split("_")[0]]
     return tuple(f"{field}_stride" for field in fields)

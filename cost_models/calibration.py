@@ -11,6 +11,11 @@ from typing import Any
 FOLDER = Path(__file__).parent / "calibration"
 
 
+def is_of_banks(term: str) -> bool:
+    """True for a term of the manifest that counts turns in which the cores of a cluster want the same banks."""
+    return term.startswith("bank")
+
+
 @dataclass(frozen=True)
 class KernelFit:
     """Cycles per feature of one kernel, its code size, and how well the fit met the measurements.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from cost_models.calibration import Calibration
+from cost_models.calibration import Calibration, is_of_banks
 from cost_models.cluster import copy_waits, critical_path
 from cost_models.code_fetch import CodeFetch
 from cost_models.code_stalls import exact
@@ -161,9 +161,14 @@ def call_cycles(item: CallCount, kernels: Mapping[str, Kernel], calibration: Cal
     if known is None:
         fit = calibration.kernels[name]
         idle = (calibration.cores - item.cores) / max(1, calibration.cores - 1)
-        shares = {True: 1.0 - idle, False: 1.0 - fit.contention * idle}
-        terms = ((name, fit.cycles[name] * feature.evaluate(item.sizes)) for name, feature in kernels[name].terms)
-        known = exact(sum(cycles * shares[name.startswith("bank")] for name, cycles in terms))
+        known = exact(
+            sum(
+                fit.cycles[term]
+                * feature.evaluate(item.sizes)
+                * (1 - idle * (1.0 if is_of_banks(term) else fit.contention))
+                for term, feature in kernels[name].terms
+            )
+        )
         calibration.priced[key] = known
     return known
 

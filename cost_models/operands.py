@@ -44,7 +44,7 @@ def chunks(field: str, layout: str, z: Sizes) -> tuple[float, int]:
     return 4 * depth if z.get(f"{field}_panels", 1) else z["k"], z[f"{field}_stride"]
 
 
-def touched_bytes(op: str, field: str, z: Sizes, size: float) -> float:
+def touched_bytes(field: str, z: Sizes, size: float) -> float:
     """Bytes of an operand that a call touches: all of it, or the share of a table that so many random look-ups meet."""
     if field != "table":
         return size

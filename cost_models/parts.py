@@ -108,7 +108,7 @@ class _Stalls:
 def _called(body: tuple[Node, ...], asked: Asking, turn: int) -> tuple[Node, ...]:
     """The body with its calls made by their kernels of that turn."""
     return tuple(
-        replace(node, kernel=_kernel(node, asked, turn))
+        _made(node, asked, turn)
         if isinstance(node, Call)
         else replace(node, body=_called(node.body, asked, turn))
         if isinstance(node, Loop | Parallel)
@@ -146,10 +146,13 @@ def _kernel(call: Call, asked: Asking, turn: int) -> str:
 
 def _by(item: CallCount, asked: Asking, turn: int) -> CallCount:
     """The same call made by its kernel of that turn."""
-    call, name = item.call, _kernel(item.call, asked, turn)
-    if name == call.kernel:
-        return item
-    return CallCount(Call(name, call.op, call.source, call.arguments, call.layout), item.sizes, item.times, item.cores)
+    call = _made(item.call, asked, turn)
+    return item if call is item.call else CallCount(call, item.sizes, item.times, item.cores)
+
+
+def _made(call: Call, asked: Asking, turn: int) -> Call:
+    name = _kernel(call, asked, turn)
+    return call if name == call.kernel else Call(name, call.op, call.source, call.arguments, call.layout)
 
 
 def _weights(program: Program, calls: Sequence[Call]) -> dict[str, int]:

@@ -267,7 +267,7 @@ def _call(call: Call, sizes: Sizes, memory: _Memory) -> _Visit:
     if "scratch" in pointers and call.op.startswith("linear_"):
         traffic["scratch"] = 2 * min(values["m"], BLOCK_ROWS) * even(values["k"])
     slow = {
-        field: touched_bytes(call.op, field, values, size)
+        field: touched_bytes(field, values, size)
         for field, size in traffic.items()
         if pointers[field].base in memory.homes
     }
